@@ -1,0 +1,1 @@
+"""One folder per compression method; `modelkit.catalog` finds them."""
