@@ -104,7 +104,9 @@ def read(folder: Path) -> Manifest:
             "bundle_invalid", f"{folder.name} has no {MANIFEST}.", "Train or import the model again."
         ) from None
     except ValueError as error:
-        raise UserError("bundle_invalid", f"{MANIFEST} cannot be read: {error}", "Train or import the model again.") from None
+        raise UserError(
+            "bundle_invalid", f"{MANIFEST} cannot be read: {error}", "Train or import the model again."
+        ) from None
 
 
 def verify(folder: Path) -> Manifest:
