@@ -1,15 +1,26 @@
-"""Puts the workspace of the session, and the role in it, on the request."""
+"""Default deny for pages, and the workspace of the session on each request."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.http import HttpRequest, HttpResponse
 
 from apps.accounts.models import Membership, Role
 
 #: Session key of the chosen workspace's primary key.
 WORKSPACE_KEY = "workspace"
+
+
+class PageLoginMiddleware(LoginRequiredMiddleware):
+    """Every page needs a sign-in. The API is left to its own default auth, which answers 401 instead of redirecting."""
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
+        if request.path.startswith("/api/"):
+            return None
+        return super().process_view(request, view, args, kwargs)
 
 
 class WorkspaceMiddleware:

@@ -58,7 +58,7 @@ class Membership(models.Model):
 
 
 class ApiToken(Record):
-    """A bearer token of a workspace: only its SHA-256 is stored. The token acts with `role`, or its owner's if lower."""
+    """A bearer token of a workspace: only its SHA-256 is stored. It acts with `role`, or its owner's if lower."""
 
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="tokens")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tokens")

@@ -10,7 +10,7 @@ from apps.core.ids import new_id
 
 Handler = Callable[[HttpRequest], HttpResponse]
 
-#: Nothing is loaded from elsewhere and no script is inline. ECharts sets style properties from script, which CSP allows.
+#: Nothing is loaded from elsewhere and nothing is inline. ECharts sets styles from script, which the policy allows.
 POLICY = "; ".join(
     (
         "default-src 'self'",

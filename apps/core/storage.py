@@ -37,7 +37,7 @@ def put_file(source: Path, key: str) -> None:
     if is_local():
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.replace(source, target)
+            source.replace(target)
         except OSError:
             shutil.copyfile(source, target)
             source.unlink(missing_ok=True)

@@ -34,7 +34,11 @@ class BaseModel(Record):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["workspace", "name"], name="registry_base_model_name", nulls_distinct=False)
+            models.UniqueConstraint(fields=["workspace", "name"], name="registry_base_model_name"),
+            # NULLs are distinct in a unique constraint, hence a second one for the bundled models.
+            models.UniqueConstraint(
+                fields=["name"], condition=models.Q(workspace=None), name="registry_bundled_base_model_name"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -25,7 +25,7 @@ class Params(BaseModel):
 
 
 def param(default: Any, *, title: str, help: str, group: Group = "advanced", unit: str = "", **bounds: Any) -> Any:
-    """A parameter field: `title`, `help`, `group` and `unit` travel in the JSON schema to the form and the reference."""
+    """A parameter field; title, help, group and unit travel in the JSON schema to the form and the reference."""
     return Field(default, title=title, description=help, json_schema_extra={"group": group, "unit": unit}, **bounds)
 
 
@@ -189,7 +189,7 @@ class Reporter(Protocol):
         """Whether a cancel or a checkpoint-and-stop was asked for; look at it once a step."""
 
 
-#: Phases of a job in their order; a kind uses the ones that apply to it. `queued` and `publishing` belong to the worker.
+#: Phases of a job in order; a kind uses those that apply to it. `queued` and `publishing` belong to the worker.
 PHASES = (
     "queued",
     "preparing",

@@ -59,7 +59,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "apps.accounts.middleware.PageLoginMiddleware",
     "apps.accounts.middleware.WorkspaceMiddleware",
     "apps.core.middleware.SecurityPolicyMiddleware",
 ]
@@ -117,7 +117,9 @@ CACHES = {
 # --- uploads --------------------------------------------------------------------------------------------------------
 
 UPLOAD_LIMIT_BYTES = env.integer("TUNEYARD_UPLOAD_LIMIT_MB", 4096, low=1, high=1 << 20) * 1024 * 1024
+# On the disk of the storage, so that an upload is moved into place, not copied; Django refuses to start without it.
 FILE_UPLOAD_TEMP_DIR = HOME / "storage" / "incoming"
+FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000

@@ -12,7 +12,7 @@ _LONGEST_SOCKET_DIR = 88
 
 
 def run_dir(home: Path) -> Path:
-    """The folder for Unix sockets and pid files: inside `home`, or a private one in the temp folder if that is too long."""
+    """The folder for sockets and pid files: inside `home`, or a private one in the temp folder if that is too long."""
     inside = home / "run"
     if len(str(inside).encode()) <= _LONGEST_SOCKET_DIR:
         return inside
