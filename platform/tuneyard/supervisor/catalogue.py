@@ -36,8 +36,7 @@ def instance_environment(configuration: Configuration) -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": "tuneyard.settings",
         "TUNEYARD_HOME": str(configuration.home),
         "REDIS_URL": configuration.redis_url or f"unix://{redis_socket(configuration)}",
-        "MLFLOW_TRACKING_URI": configuration.mlflow_uri
-        or f"http://127.0.0.1:{kept_port(configuration.home, 'mlflow')}",
+        "MLFLOW_TRACKING_URI": mlflow,
         # Nothing phones home.
         "DO_NOT_TRACK": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -100,7 +99,7 @@ def _web(configuration: Configuration) -> Service:
         command=(
             *_python("granian", "--interface", "wsgi", "tuneyard.wsgi:application"),
             *("--host", configuration.host, "--port", str(configuration.port), "--http", "1", "--no-ws"),
-            *("--workers", "1", "--blocking-threads", str(WEB_THREADS), "--respawn-failed-workers"),
+            *("--workers", "1", "--blocking-threads", str(WEB_THREADS)),
             *("--workers-kill-timeout", "8", "--log-level", "warning"),
         ),
         needs=("prepare",),

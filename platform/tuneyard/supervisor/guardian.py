@@ -1,5 +1,6 @@
-"""Ends what is left of an instance whose supervisor was killed: `python -m tuneyard.supervisor.guardian MARKER GRACE_S`.
+"""Ends what is left of an instance whose supervisor was killed.
 
+Called as `python -m tuneyard.supervisor.guardian MARKER GRACE_S`.
 Its standard input is a pipe that only the supervisor holds. A last word on it means an orderly stop, nothing to do;
 an end without a word means that the supervisor died. Its direct children have then had SIGTERM from the kernel; what
 has not ended by itself after the grace (trainings write a checkpoint meanwhile) is killed.

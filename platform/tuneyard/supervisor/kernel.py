@@ -1,4 +1,7 @@
-"""What Linux offers so that no process outlives its instance; elsewhere these do nothing and the guardian does the work."""
+"""What Linux offers so that no process outlives its instance.
+
+Elsewhere the calls do nothing, and the guardian does the work.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import argparse
 import io
 import os
 import sqlite3
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -32,6 +33,11 @@ def main() -> None:
         arguments.login_file.write_text(text)
 
 
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def migrate() -> None:
     """Bring the database to the present schema; an SQLite file with data in it is copied first."""
     from django.conf import settings
@@ -44,8 +50,8 @@ def migrate() -> None:
     if pending:
         if connection.vendor == "sqlite" and executor.loader.applied_migrations:
             copied = copy_database(Path(str(settings.DATABASES["default"]["NAME"])), Path(settings.HOME) / "backups")
-            print(f"The database was copied to {copied}.", flush=True)
-        print(f"Migrating the database: {len(pending)} steps.", flush=True)
+            say(f"The database was copied to {copied}.")
+        say(f"Migrating the database: {len(pending)} steps.")
         call_command("migrate", interactive=False, verbosity=0)
     call_command("createcachetable", verbosity=0)
 
