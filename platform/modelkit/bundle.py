@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,7 +35,7 @@ class BundleFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a bundle says of itself. `digest` covers every file's path and checksum, so equal digests are equal models."""
+    """What a bundle says of itself. `digest` covers every file's path and checksum: equal digests, equal models."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -91,7 +90,7 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
     sealed = manifest.model_copy(update={"files": files, "digest": digest})
     temporary = folder / f".{MANIFEST}.tmp"
     temporary.write_text(sealed.model_dump_json(indent=2))
-    os.replace(temporary, folder / MANIFEST)
+    temporary.replace(folder / MANIFEST)
     return sealed
 
 
@@ -104,7 +103,9 @@ def read(folder: Path) -> Manifest:
             "bundle_invalid", f"{folder.name} has no {MANIFEST}.", "Train or import the model again."
         ) from None
     except ValueError as error:
-        raise UserError("bundle_invalid", f"{MANIFEST} cannot be read: {error}", "Train or import the model again.") from None
+        raise UserError(
+            "bundle_invalid", f"{MANIFEST} cannot be read: {error}", "Train or import the model again."
+        ) from None
 
 
 def verify(folder: Path) -> Manifest:

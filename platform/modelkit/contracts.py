@@ -25,7 +25,7 @@ class Params(BaseModel):
 
 
 def param(default: Any, *, title: str, help: str, group: Group = "advanced", unit: str = "", **bounds: Any) -> Any:
-    """A parameter field: `title`, `help`, `group` and `unit` travel in the JSON schema to the form and the reference."""
+    """A parameter field; title, help, group and unit travel in the JSON schema to the form and the reference."""
     return Field(default, title=title, description=help, json_schema_extra={"group": group, "unit": unit}, **bounds)
 
 
@@ -171,7 +171,9 @@ class Reporter(Protocol):
     ) -> None:
         """How far the current job is, 0 to 1 over all phases."""
 
-    def metrics(self, values: Mapping[str, float], *, step: int, epoch: float | None = None, split: str = "train") -> None:
+    def metrics(
+        self, values: Mapping[str, float], *, step: int, epoch: float | None = None, split: str = "train"
+    ) -> None:
         """Numbers for the curves. `values` are bare metric names; `split` is train, validation or test."""
 
     def artifact(self, name: str, path: Path, *, kind: str) -> None:
@@ -187,8 +189,18 @@ class Reporter(Protocol):
         """Whether a cancel or a checkpoint-and-stop was asked for; look at it once a step."""
 
 
-#: Phases of a job in their order; a kind uses the ones that apply to it. `queued` and `publishing` belong to the worker.
-PHASES = ("queued", "preparing", "loading", "training", "compressing", "evaluating", "exporting", "parity", "publishing")
+#: Phases of a job in order; a kind uses those that apply to it. `queued` and `publishing` belong to the worker.
+PHASES = (
+    "queued",
+    "preparing",
+    "loading",
+    "training",
+    "compressing",
+    "evaluating",
+    "exporting",
+    "parity",
+    "publishing",
+)
 
 
 @dataclass(frozen=True)
@@ -304,7 +316,9 @@ class CompressionSpec:
 class Apply(Protocol):
     """`modelkit.compression.<method>.apply.apply`: writes a new bundle folder at `target`, never in place."""
 
-    def __call__(self, ctx: RunContext, bundle: Path, target: Path, params: Params, calibration: DatasetRef | None) -> None: ...
+    def __call__(
+        self, ctx: RunContext, bundle: Path, target: Path, params: Params, calibration: DatasetRef | None
+    ) -> None: ...
 
 
 # --- serving --------------------------------------------------------------------------------------------------------

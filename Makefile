@@ -1,0 +1,52 @@
+# Few verbs to run everything. `make help` lists them.
+# PYTHON names the interpreter that makes the environment; TUNEYARD_VENV puts the environment elsewhere.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TUNEYARD_VENV ?= .venv
+BIN := $(TUNEYARD_VENV)/bin
+export TUNEYARD_VENV
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup setup-dev test test-all lint format types bench-training messages lock clean
+
+help: ## List these verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: setup ## Set up what is missing, then start Tuneyard (Ctrl-C stops it)
+	@exec $(BIN)/python -m tuneyard.supervisor
+
+setup:
+	@$(PYTHON) scripts/setup.py run
+
+setup-dev:
+	@$(PYTHON) scripts/setup.py dev
+
+test: setup-dev ## Run the default tests: CPU, no network, under 15 minutes
+	$(BIN)/python -m pytest $(ARGS)
+
+test-all: setup-dev ## Run every test that this machine can: slow, services and gpu too
+	$(BIN)/python -m pytest -m '' $(ARGS)
+
+lint: setup-dev ## Check style, formatting and the rules of the architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PYTHONPATH=.:platform $(BIN)/lint-imports
+
+format: setup-dev ## Mend style and formatting
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup-dev ## Check types with mypy, strictly
+	$(BIN)/mypy
+
+bench-training: setup-dev ## Measure training on Banking77 (20 minutes; the last line is JSON)
+	@$(BIN)/python -m benchmarks.training
+
+messages: setup-dev ## Compile the translations
+	@$(BIN)/python scripts/messages.py
+
+lock: setup-dev ## Resolve requirements/*.lock and package-lock.json anew
+	$(BIN)/python scripts/lock.py
+	npm install --package-lock-only --ignore-scripts
+
+clean: ## Remove what was built, but never your data
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache static/vendor

@@ -1,0 +1,1 @@
+"""The Django apps. None of them imports torch, transformers, onnxruntime, mlflow or ray."""

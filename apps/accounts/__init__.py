@@ -1,0 +1,1 @@
+"""Users, workspaces, roles, tokens and the audit log."""

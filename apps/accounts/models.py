@@ -1,0 +1,88 @@
+"""Who may do what: users, workspaces, memberships, API tokens, and the record of what was done."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from apps.core.models import Record, SlugField
+
+
+class Role(models.TextChoices):
+    """Each role may do all that the ones before it may."""
+
+    VIEWER = "viewer", _("Viewer")
+    DEVELOPER = "developer", _("Developer")
+    MAINTAINER = "maintainer", _("Maintainer")
+    OWNER = "owner", _("Owner")
+
+    @property
+    def rank(self) -> int:
+        return list(Role).index(self)
+
+    def allows(self, needed: Role) -> bool:
+        """Whether this role may do what `needed` may."""
+        return self.rank >= needed.rank
+
+
+class User(AbstractUser):
+    """A person. `must_change_password` bars every page but the change of password."""
+
+    must_change_password = models.BooleanField(default=False)
+    language = models.CharField(max_length=10, blank=True)
+    theme = models.CharField(
+        max_length=5, default="auto", choices=[("auto", "auto"), ("light", "light"), ("dark", "dark")]
+    )
+
+
+class Workspace(Record):
+    """A team's room: every other noun belongs to one, and nobody sees into another."""
+
+    name = SlugField(unique=True)
+    title = models.CharField(max_length=200)
+    members = models.ManyToManyField(User, through="Membership", related_name="workspaces")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=20, choices=Role)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["workspace", "user"], name="accounts_membership_once")]
+
+
+class ApiToken(Record):
+    """A bearer token of a workspace: only its SHA-256 is stored. It acts with `role`, or its owner's if lower."""
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="tokens")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tokens")
+    name = models.CharField(max_length=100)
+    role = models.CharField(max_length=20, choices=Role)
+    sha256 = models.CharField(max_length=64, unique=True)
+    prefix = models.CharField(max_length=10, help_text="The token's first characters, to recognise it by.")
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+
+class AuditEntry(models.Model):
+    """One change: who did what to which thing, when and from where. Never edited, never deleted by the interface."""
+
+    at = models.DateTimeField(auto_now_add=True)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, null=True, related_name="audit_entries")
+    actor = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    token = models.ForeignKey(ApiToken, on_delete=models.SET_NULL, null=True, related_name="+")
+    action = models.CharField(max_length=60, help_text="noun.verb, e.g. endpoint.create")
+    target = models.CharField(max_length=200, help_text="The thing's reference, e.g. intents@2")
+    details = models.JSONField(default=dict)
+    request_id = models.CharField(max_length=12, blank=True)
+
+    class Meta:
+        ordering = ("-at", "-id")
+        indexes = [models.Index(fields=["workspace", "-at"], name="accounts_audit_recent")]

@@ -1,0 +1,1 @@
+"""Compression: which methods apply, and how variants compare."""

@@ -1,0 +1,19 @@
+"""What every page may show without asking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+
+
+def interface(request: HttpRequest) -> dict[str, Any]:
+    """The workspace, the role in it, the theme and the public addresses."""
+    return {
+        "workspace": getattr(request, "workspace", None),
+        "role": getattr(request, "role", None),
+        "theme": request.COOKIES.get("tuneyard_theme", "auto"),
+        "public_url": settings.PUBLIC_URL,
+        "serving_url": settings.SERVING_URL,
+    }

@@ -1,0 +1,1 @@
+"""Endpoints, revisions and traffic: desired state and what is observed."""

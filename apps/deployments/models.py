@@ -1,0 +1,94 @@
+"""Endpoints, their revisions and what happened to them.
+
+An endpoint: pending -> live <-> degraded, failed, stopped.   A revision:
+
+    pending -> starting -> live -> draining -> stopped
+                       '-> failed   (the endpoint's last live revision keeps answering)
+
+`weight` is the desired share of traffic in percent. Rows are desired state; `status`, `reason` and `golden` are what
+the serving agent observed.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from apps.accounts.models import User, Workspace
+from apps.core.models import Record, SlugField, Transition
+from apps.registry.models import ModelVersion
+
+
+class EndpointStatus(models.TextChoices):
+    PENDING = "pending", _("Pending")
+    LIVE = "live", _("Live")
+    DEGRADED = "degraded", _("Degraded")
+    FAILED = "failed", _("Failed")
+    STOPPED = "stopped", _("Stopped")
+
+
+class RevisionStatus(models.TextChoices):
+    PENDING = "pending", _("Pending")
+    STARTING = "starting", _("Starting")
+    LIVE = "live", _("Live")
+    DRAINING = "draining", _("Draining")
+    STOPPED = "stopped", _("Stopped")
+    FAILED = "failed", _("Failed")
+
+
+class Endpoint(Record):
+    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="endpoints")
+    name = SlugField()
+    title = models.CharField(max_length=200, blank=True)
+    task = models.CharField(max_length=63)
+    running = models.BooleanField(default=True, help_text="Desired: runs, or stopped by the user.")
+    status = models.CharField(max_length=20, choices=EndpointStatus, default=EndpointStatus.PENDING)
+    limits = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["workspace", "name"], name="deployments_endpoint_name")]
+
+    def __str__(self) -> str:
+        return self.title or self.name
+
+
+class Revision(Record):
+    """One version put behind an endpoint; immutable but for `weight` and what is observed."""
+
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="revisions")
+    number = models.PositiveIntegerField()
+    model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="revisions")
+    weight = models.PositiveSmallIntegerField(default=0)
+    status = models.CharField(max_length=20, choices=RevisionStatus, default=RevisionStatus.PENDING)
+    reason = models.CharField(max_length=1000, blank=True)
+    golden = models.JSONField(null=True)
+    live_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-number",)
+        constraints = [models.UniqueConstraint(fields=["endpoint", "number"], name="deployments_revision_number")]
+
+
+class RevisionTransition(Transition):
+    revision = models.ForeignKey(Revision, on_delete=models.CASCADE, related_name="transitions")
+
+
+class TimelineEntry(models.Model):
+    """What changed at an endpoint, for people: who put which version where, with what weight and what numbers."""
+
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="timeline")
+    at = models.DateTimeField(auto_now_add=True)
+    actor = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    kind = models.CharField(max_length=30, help_text="create, deploy, live, failed, traffic, rollback, stop, start")
+    revision = models.PositiveIntegerField(null=True)
+    model_ref = models.CharField(max_length=140, blank=True)
+    details = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ("-at", "-id")
+
+
+class DesiredState(models.Model):
+    """The generation of the desired set; one row. Raised by every change that the serving hosts must see."""
+
+    generation = models.PositiveBigIntegerField(default=0)

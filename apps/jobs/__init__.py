@@ -1,0 +1,1 @@
+"""Jobs: the queue, their life cycle and their record."""

@@ -1,0 +1,5 @@
+"""REST routes of this app."""
+
+from ninja import Router
+
+router = Router()

@@ -1,0 +1,1 @@
+"""Base models, registered models, versions and aliases; the gateway to MLflow."""

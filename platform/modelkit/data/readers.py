@@ -1,0 +1,335 @@
+"""A user's file as named columns and a stream of rows. Light.
+
+Formats: CSV, TSV and kin; JSON (array of objects); JSON Lines. What is found is kept in `Found`, so that it can be
+shown and overridden. Row numbers are lines of the file, the ones a text editor shows.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from modelkit.data import dialect as dialects
+from modelkit.data import encoding as encodings
+from modelkit.data.json_stream import OBJECT_LIMIT, flat, read_array
+from modelkit.data.options import ReadOptions
+from modelkit.errors import UserError
+
+#: Longest cell in characters. A longer one is nearly always a quote that was never closed.
+CELL_LIMIT = 1_000_000
+SAMPLE_CHARS = 1 << 18
+PROFILE_ROWS = 2000
+MAX_COLUMNS = 2000
+
+Format = Literal["delimited", "json", "jsonl"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a file is made of, detected or declared."""
+
+    file: str
+    format: Format
+    encoding: str
+    encoding_how: str
+    delimiter: str | None
+    quoted: bool | None
+    header: bool | None
+    columns: tuple[str, ...]
+    unnamed: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON columns and answers."""
+        return {
+            "file": self.file,
+            "format": self.format,
+            "encoding": "utf-8" if self.encoding == "utf-8-sig" else self.encoding,
+            "encoding_how": self.encoding_how,
+            "byte_order_mark": self.encoding_how == "bom",
+            "delimiter": self.delimiter,
+            "quoted": self.quoted,
+            "header": self.header,
+            "columns": list(self.columns),
+            "unnamed": list(self.unnamed),
+        }
+
+
+@dataclass
+class Tally:
+    """What was met while reading: counts, with the lines of the first few."""
+
+    blank: int = 0
+    ragged: int = 0
+    ragged_examples: list[dict[str, Any]] = field(default_factory=list)
+    malformed: int = 0
+    malformed_examples: list[dict[str, Any]] = field(default_factory=list)
+    bytes_read: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row's first line and its cells, one per column; `ragged` when the file gave more or fewer."""
+
+    line: int
+    cells: list[str]
+    ragged: bool = False
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """Lines of the file, refusing one so long that it would not fit in memory."""
+    number = 0
+    while True:
+        line = file.readline(OBJECT_LIMIT)
+        if not line:
+            return
+        number += 1
+        if len(line) >= OBJECT_LIMIT:
+            raise _too_large(number, OBJECT_LIMIT)
+        yield line
+
+
+def _too_large(line: int, limit: int) -> UserError:
+    return UserError(
+        "cell_too_large",
+        f"A cell in the row that begins on line {line} is longer than {limit:,} characters.",
+        f"Look for a quote that is never closed on line {line}; else shorten the cell.",
+        field="file",
+    )
+
+
+class TableFile:
+    """One file, opened: `found` says what it is, `rows()` streams it. `rows` may be called again from the start."""
+
+    def __init__(self, path: Path, name: str, options: ReadOptions, known_names: tuple[str, ...] = ()) -> None:
+        """Raises UserError: empty_file, not_a_table, wrong_encoding, encoding_broken, malformed_json, no_rows."""
+        encodings.require_text(path)
+        detected = encodings.declared(path, options.encoding) if options.encoding else encodings.detect(path)
+        self._path, self._codec = path, detected.codec
+        self._dialect: dialects.Dialect | None = None
+        self.tally = Tally()
+        with self._open() as file:
+            sample = file.read(SAMPLE_CHARS)
+        if len(sample) == SAMPLE_CHARS:
+            sample = sample[: sample.rfind("\n") + 1] or sample
+        if not sample.strip():
+            raise UserError("empty_file", "The file holds only white space.", "Upload a file with rows.", field="file")
+        format = _format(sample, name)
+        header: bool | None = None
+        unnamed: tuple[str, ...] = ()
+        if format == "delimited":
+            columns, unnamed, header = self._look_delimited(sample, name, options, known_names)
+        else:
+            columns = self._look_json(format)
+        if len(columns) > MAX_COLUMNS:
+            raise UserError(
+                "too_many_columns",
+                f"The file has {len(columns):,} columns; at most {MAX_COLUMNS:,} are read.",
+                "Check the delimiter, or keep only the columns needed.",
+                field="delimiter",
+            )
+        self.found = Found(
+            file=name,
+            format=format,
+            encoding=detected.codec,
+            encoding_how=detected.how,
+            delimiter=self._dialect.delimiter if self._dialect else None,
+            quoted=self._dialect.quoted if self._dialect else None,
+            header=header,
+            columns=columns,
+            unnamed=unnamed,
+        )
+
+    def rows(self) -> Iterator[Row]:
+        """Every row that is not blank; counts what is odd in a fresh `tally`."""
+        self.tally = Tally()
+        if self.found.format == "delimited":
+            yield from self._delimited_rows()
+        else:
+            yield from self._json_rows(self.found.format, self.found.columns)
+
+    def head(self, count: int) -> list[Row]:
+        """The first rows."""
+        rows = []
+        for row in self.rows():
+            rows.append(row)
+            if len(rows) >= count:
+                break
+        return rows
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def _open(self) -> TextIO:
+        return io.TextIOWrapper(_Counting(self._path, self.tally), encoding=self._codec, newline="")
+
+    def _look_delimited(
+        self, sample: str, name: str, options: ReadOptions, known_names: tuple[str, ...]
+    ) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+        if options.delimiter:
+            self._dialect = dialects.quoted_by(sample, options.delimiter)
+        else:
+            self._dialect = dialects.detect_dialect(sample, name)
+        sampled = []
+        for _, cells in self._records():
+            if any(cell.strip() for cell in cells):
+                sampled.append(cells)
+            if len(sampled) >= dialects.SAMPLE_ROWS:
+                break
+        header = options.header if options.header is not None else dialects.has_header(sampled, known_names)
+        if header:
+            names = [cell.strip() for cell in sampled[0]]
+        else:
+            # The usual width, not the widest row's: a stray delimiter must not add a column.
+            widths = sorted(len(row) for row in sampled)
+            names = [f"column_{number}" for number in range(1, widths[len(widths) // 2] + 1)]
+        columns, unnamed = _unique(names)
+        return columns, unnamed, header
+
+    def _look_json(self, format: Format) -> tuple[str, ...]:
+        keys: dict[str, None] = {}
+        count = 0
+        for _, value in self._objects(format):
+            keys.update(dict.fromkeys(value))
+            count += 1
+            if count >= PROFILE_ROWS:
+                break
+        if not keys:
+            example = 'for example {"text": "My card has not arrived", "label": "card_arrival"}'
+            raise UserError("no_rows", "The file holds no JSON objects.", f"Each row is an object, {example}.", field="file")
+        return tuple(keys)
+
+    # --- streaming --------------------------------------------------------------------------------------------------
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        """First line and cells of each record of a delimited file."""
+        assert self._dialect is not None  # noqa: S101
+        csv.field_size_limit(CELL_LIMIT)
+        with self._open() as file:
+            reader = csv.reader(_lines(file), **self._dialect.reader_options())  # type: ignore[call-overload]
+            line = 1
+            try:
+                for cells in reader:
+                    yield line, cells
+                    line = reader.line_num + 1
+            except csv.Error as error:
+                if "field larger" in str(error):
+                    raise _too_large(line, CELL_LIMIT) from None
+                raise UserError(
+                    "not_a_table", f"Line {line} cannot be read: {error}.", "Save the table as CSV (UTF-8).", field="file"
+                ) from None
+
+    def _delimited_rows(self) -> Iterator[Row]:
+        width, tally, skip_header = len(self.found.columns), self.tally, bool(self.found.header)
+        for line, cells in self._records():
+            if not any(cell and not cell.isspace() for cell in cells):
+                tally.blank += 1
+                continue
+            if skip_header:
+                skip_header = False
+                continue
+            if len(cells) == width:
+                yield Row(line, cells)
+                continue
+            # Trailing delimiters alone are not a fault worth a warning.
+            if len(cells) > width and not any(cell.strip() for cell in cells[width:]):
+                yield Row(line, cells[:width])
+                continue
+            tally.ragged += 1
+            if len(tally.ragged_examples) < 20:
+                tally.ragged_examples.append({"line": line, "cells": len(cells), "expected": width})
+            yield Row(line, (cells + [""] * (width - len(cells)))[:width], ragged=True)
+
+    def _json_rows(self, format: Format, columns: tuple[str, ...]) -> Iterator[Row]:
+        for line, value in self._objects(format):
+            cells = [flat(value.get(column)) for column in columns]
+            if any(len(cell) > CELL_LIMIT for cell in cells):
+                raise _too_large(line, CELL_LIMIT)
+            if any(cell and not cell.isspace() for cell in cells):
+                yield Row(line, cells)
+            else:
+                self.tally.blank += 1
+
+    def _objects(self, format: Format) -> Iterator[tuple[int, dict[str, Any]]]:
+        with self._open() as file:
+            values = read_array(file) if format == "json" else self._json_lines(file)
+            for line, value in values:
+                if isinstance(value, dict):
+                    yield line, value
+                else:
+                    self._malformed(line, "not an object")
+
+    def _json_lines(self, file: TextIO) -> Iterator[tuple[int, Any]]:
+        for number, line in enumerate(_lines(file), start=1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                self._malformed(number, getattr(error, "msg", "nested too deeply"))
+                continue
+            yield number, value
+
+    def _malformed(self, line: int, reason: str) -> None:
+        self.tally.malformed += 1
+        if len(self.tally.malformed_examples) < 20:
+            self.tally.malformed_examples.append({"line": line, "reason": reason})
+
+
+class _Counting(io.BufferedReader):
+    """A buffered file that notes how far it has been read, for progress."""
+
+    def __init__(self, path: Path, tally: Tally) -> None:
+        super().__init__(io.FileIO(path), buffer_size=1 << 18)
+        self._tally = tally
+
+    def read1(self, size: int = -1, /) -> bytes:
+        block = super().read1(size)
+        self._tally.bytes_read += len(block)
+        return block
+
+
+def _format(sample: str, name: str) -> Format:
+    """By content first: many a `.txt` is JSON Lines, and many a `.json` too."""
+    start = sample.lstrip()
+    first_line = start.split("\n", 1)[0].strip()
+    if start.startswith("{"):
+        try:
+            json.loads(first_line)
+        except json.JSONDecodeError:
+            return "jsonl" if name.lower().endswith((".jsonl", ".ndjson")) else "json"
+        # A whole object on the first line: one of many lines, or the one object that holds everything.
+        return "jsonl" if start.count("\n") > 1 or name.lower().endswith((".jsonl", ".ndjson")) else _whole(first_line)
+    if start.startswith("[") and (name.lower().endswith(".json") or start[1:].lstrip()[:1] in {"{", "]"}):
+        return "json"
+    if name.lower().endswith((".jsonl", ".ndjson")):
+        return "jsonl"
+    if name.lower().endswith(".json"):
+        raise UserError(
+            "malformed_json", "The file does not begin with an array or an object.",
+            'Upload an array of objects, {"data": [...]}, or JSON Lines.', field="file",
+        )  # fmt: skip
+    return "delimited"
+
+
+def _whole(first_line: str) -> Format:
+    value = json.loads(first_line)
+    return "json" if any(isinstance(item, list) for item in value.values()) else "jsonl"
+
+
+def _unique(names: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Distinct column names, and those that stand for an empty header cell."""
+    columns: list[str] = []
+    unnamed: list[str] = []
+    for number, name in enumerate(names, start=1):
+        base = name or f"unnamed_{number}"
+        candidate, copy = base, 2
+        while candidate in columns:
+            candidate, copy = f"{base}_{copy}", copy + 1
+        columns.append(candidate)
+        if not name:
+            unnamed.append(candidate)
+    return tuple(columns), tuple(unnamed)

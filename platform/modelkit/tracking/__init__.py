@@ -1,0 +1,1 @@
+"""Where a job's happenings go: the event file beside the job, MLflow, or memory in tests."""

@@ -1,0 +1,1 @@
+"""The composition root: Django project, Celery application and supervisor of Tuneyard."""

@@ -1,0 +1,26 @@
+"""The REST API, version 1: one router per app, one error shape. Knows no noun itself."""
+
+from ninja import NinjaAPI
+
+from apps.accounts.api import router as accounts
+from apps.accounts.auth import SessionAuth, TokenAuth
+from apps.compression.api import router as compression
+from apps.core.errors import register_error_handlers
+from apps.datasets.api import router as datasets
+from apps.deployments.api import router as deployments
+from apps.jobs.api import router as jobs
+from apps.monitoring.api import router as monitoring
+from apps.registry.api import router as registry
+
+api = NinjaAPI(
+    title="Tuneyard",
+    version="1",
+    description="From raw file to a measured, compressed, deployed and watched model.",
+    auth=[TokenAuth(), SessionAuth()],
+    urls_namespace="api",
+    docs_url=None,
+)
+register_error_handlers(api)
+
+for router in (accounts, datasets, registry, jobs, compression, deployments, monitoring):
+    api.add_router("", router)

@@ -1,0 +1,74 @@
+"""Typed readers of environment variables, which refuse nonsense by name. Knows no setting itself."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off", ""}
+
+
+def text(name: str, default: str = "") -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def boolean(name: str, default: bool) -> bool:
+    value = os.environ.get(name)
+    if value is None:
+        return default
+    if value.strip().lower() in _TRUE:
+        return True
+    if value.strip().lower() in _FALSE:
+        return False
+    raise ImproperlyConfigured(f"{name} must be one of 1, 0, true, false, yes, no, on, off; it is {value!r}.")
+
+
+def integer(name: str, default: int, *, low: int, high: int) -> int:
+    value = text(name)
+    if not value:
+        return default
+    try:
+        number = int(value)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a whole number; it is {value!r}.") from None
+    if not low <= number <= high:
+        raise ImproperlyConfigured(f"{name} must lie between {low} and {high}; it is {number}.")
+    return number
+
+
+def folder(name: str, default: Path) -> Path:
+    """An absolute folder; it need not exist yet."""
+    value = text(name)
+    return Path(value).expanduser().resolve() if value else default
+
+
+def paths(name: str) -> list[Path]:
+    """Folders separated by `:`."""
+    return [Path(part).expanduser().resolve() for part in text(name).split(":") if part]
+
+
+def items(name: str) -> list[str]:
+    """Words separated by commas."""
+    return [part.strip() for part in text(name).split(",") if part.strip()]
+
+
+def secret(name: str, file: Path) -> str:
+    """The variable `name`, else the file named by `name_FILE`, else the content of `file`, made on first use (0600)."""
+    if value := text(name):
+        return value
+    if named := text(f"{name}_FILE"):
+        return Path(named).read_text().strip()
+    if not file.exists():
+        import secrets
+
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return file.read_text().strip()
+        with os.fdopen(descriptor, "w") as handle:
+            handle.write(secrets.token_urlsafe(50))
+    return file.read_text().strip()

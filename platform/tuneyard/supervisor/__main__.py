@@ -1,0 +1,74 @@
+"""`python -m tuneyard.supervisor`: starts everything, prints where it is, stops it on Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import sys
+
+from tuneyard.supervisor.catalogue import first_login_file, instance_environment, services
+from tuneyard.supervisor.configuration import (
+    Configuration,
+    RefusedError,
+    lock_home,
+    make_folders,
+    read_configuration,
+    require_port,
+)
+from tuneyard.supervisor.console import Console
+from tuneyard.supervisor.supervisor import Supervisor
+
+#: Exit statuses: the start was given up; it was refused before anything was started.
+_FAILED, _REFUSED = 1, 2
+
+
+def main() -> int:
+    try:
+        configuration = read_configuration()
+        make_folders(configuration)
+        # Held until this process ends.
+        lock = lock_home(configuration.home)
+        require_port(configuration.host, configuration.port, "TUNEYARD_PORT")
+        require_port(configuration.host, configuration.serving_port, "TUNEYARD_SERVING_PORT")
+        environment = instance_environment(configuration)
+        catalogue = services(configuration, environment)
+    except RefusedError as refusal:
+        sys.stderr.write(f"Tuneyard did not start.\n{refusal}\n")
+        return _REFUSED
+    console = Console(configuration.logs_dir)
+    identity = hashlib.sha256(str(configuration.home).encode()).hexdigest()[:16]
+    supervisor = Supervisor(catalogue, console, identity=identity, environment=environment)
+    announce = {"web": lambda: console.block(welcome(configuration, environment["MLFLOW_TRACKING_URI"]))}
+    if hasattr(os, "pidfd_open"):
+        # The default watcher of Python 3.11 takes one thread for each child.
+        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
+    try:
+        well = asyncio.run(supervisor.run(announce=announce))
+        console.say("Stopped.")
+    finally:
+        console.close()
+        lock.close()
+    return 0 if well else _FAILED
+
+
+def welcome(configuration: Configuration, mlflow: str) -> str:
+    """Where everything is. The first login is shown here, once, and its file removed."""
+    lines = [
+        ("Open", configuration.public_url),
+        ("Predict", configuration.serving_url),
+        ("MLflow", f"{mlflow} (may still be starting)"),
+        ("Data", str(configuration.home)),
+        ("Stop", "Ctrl-C"),
+    ]
+    facts = "\n".join(f"    {label:<9}{value}" for label, value in lines)
+    login = first_login_file(configuration)
+    first = ""
+    if login.is_file():
+        first = "\n" + "\n".join(f"    {line}" for line in login.read_text().splitlines()) + "\n"
+        login.unlink()
+    return f"\n  Tuneyard is ready.\n\n{facts}\n{first}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""What the database needs before the first request: a copy, the migrations, the first workspace and its admin.
+
+Run by the supervisor as a process of its own, so that Django's weight leaves with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sqlite3
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import django
+
+#: Copies of the database that are kept, the newest.
+COPIES_KEPT = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--login-file", type=Path, required=True, help="where the first login is left, if one is made")
+    arguments = parser.parse_args()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tuneyard.settings")
+    django.setup()
+    migrate()
+    text = first_login()
+    if text:
+        arguments.login_file.touch(mode=0o600)
+        arguments.login_file.write_text(text)
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def migrate() -> None:
+    """Bring the database to the present schema; an SQLite file with data in it is copied first."""
+    from django.conf import settings
+    from django.core.management import call_command
+    from django.db import connection
+    from django.db.migrations.executor import MigrationExecutor
+
+    executor = MigrationExecutor(connection)
+    pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if pending:
+        if connection.vendor == "sqlite" and executor.loader.applied_migrations:
+            copied = copy_database(Path(str(settings.DATABASES["default"]["NAME"])), Path(settings.HOME) / "backups")
+            say(f"The database was copied to {copied}.")
+        say(f"Migrating the database: {len(pending)} steps.")
+        call_command("migrate", interactive=False, verbosity=0)
+    call_command("createcachetable", verbosity=0)
+
+
+def copy_database(database: Path, folder: Path) -> Path:
+    """A consistent copy, also while others write; older copies beyond `COPIES_KEPT` are removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{database.stem}-{time.strftime('%Y%m%d-%H%M%S')}.sqlite3"
+    scratch = target.with_suffix(".part")
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(scratch)) as copy:
+        source.backup(copy)
+    scratch.chmod(0o600)
+    scratch.replace(target)
+    for old in sorted(folder.glob(f"{database.stem}-*.sqlite3"))[:-COPIES_KEPT]:
+        old.unlink()
+    return target
+
+
+def first_login() -> str:
+    """What the command `bootstrap` says: nothing when the installation has its admin already."""
+    from django.core.management import call_command
+
+    output = io.StringIO()
+    call_command("bootstrap", stdout=output)
+    return output.getvalue().strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Counts labels, slowly and interruptibly."""

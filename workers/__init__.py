@@ -1,0 +1,1 @@
+"""The Celery side: thin tasks that load a row and call a service."""
