@@ -179,8 +179,8 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = env.folder("TUNEYARD_STATIC_ROOT", HOME / "static")
-#: Without a collected folder WhiteNoise serves straight from the finders, so that a fresh checkout needs no extra step.
-WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()
+#: Only an image names a collected folder. Elsewhere WhiteNoise serves from the finders: no extra step, never stale.
+WHITENOISE_USE_FINDERS = not env.text("TUNEYARD_STATIC_ROOT")
 WHITENOISE_AUTOREFRESH = DEBUG
 
 SILENCED_SYSTEM_CHECKS: list[str] = []
