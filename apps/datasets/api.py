@@ -81,7 +81,11 @@ _UPLOAD_BODY = {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "file": {"type": "array", "items": _BINARY, "description": "Tables to be split by the platform."},
+                        "file": {
+                            "type": "array",
+                            "items": _BINARY,
+                            "description": "Tables to be split by the platform.",
+                        },
                         "train": _BINARY,
                         "validation": _BINARY,
                         "test": _BINARY,
@@ -180,11 +184,12 @@ def version_rows(request: HttpRequest, name: Name, number: Number, query: Query[
     page = rows_browse(version, wanted, offset=offset, limit=query.limit)
     following = offset + len(page.rows)
     more = bool(page.rows) and following < page.total
-    items = [schemas.RowOut(**row) for row in page.rows]
-    return schemas.RowsOut(items=items, next=_cursor(following) if more else None, total=page.total)
+    return schemas.RowsOut(items=page.rows, next=_cursor(following) if more else None, total=page.total)
 
 
-@router.get("/datasets/{name}/versions/{number}/checks", response=schemas.ChecksOut, summary="Show checks with examples")
+@router.get(
+    "/datasets/{name}/versions/{number}/checks", response=schemas.ChecksOut, summary="Show checks with examples"
+)
 @require(Role.VIEWER)
 def version_checks(request: HttpRequest, name: Name, number: Number) -> schemas.ChecksOut:
     version = selectors.version_by_number(caller(request).workspace, name, number)
@@ -212,7 +217,9 @@ def version_diff(
     return schemas.DiffOut.of(base, version, versions_diff(base, version))
 
 
-@router.get("/datasets/{name}/versions/{number}/users", response=list[schemas.UserOut], summary="List what uses a version")
+@router.get(
+    "/datasets/{name}/versions/{number}/users", response=list[schemas.UserOut], summary="List what uses a version"
+)
 @require(Role.VIEWER)
 def version_users(request: HttpRequest, name: Name, number: Number) -> list[schemas.UserOut]:
     version = selectors.version_by_number(caller(request).workspace, name, number)

@@ -64,21 +64,23 @@ def rows_browse(version: DatasetVersion, wanted: RowFilter, *, offset: int = 0, 
     order = f"{key.get(wanted.sort, 'file_row_number')} {'DESC' if wanted.descending else 'ASC'}, file_row_number"
     condition = " AND ".join(where)
     with store.connect(memory_mb=MEMORY_MB, threads=1) as connection:
-        counted = connection.execute(f"SELECT count(*) FROM {table} WHERE {condition}", values).fetchone()
+        ((total,),) = connection.execute(f"SELECT count(*) FROM {table} WHERE {condition}", values).fetchall()
         ids = connection.execute(
             f"SELECT file_row_number FROM {table} WHERE {condition} ORDER BY {order} LIMIT ? OFFSET ?",
             [*values, limit, offset],
         ).fetchall()
         if not ids:
-            return RowPage([], int(counted[0]) if counted else 0)
+            return RowPage([], int(total))
         numbers = ", ".join(str(int(number)) for (number,) in ids)
         cursor = connection.execute(f"SELECT * FROM {table} WHERE file_row_number IN ({numbers})")
         names = [column[0] for column in cursor.description or ()]
-        by_number = {row["file_row_number"]: row for row in (dict(zip(names, r, strict=True)) for r in cursor.fetchall())}
+        by_number = {
+            row["file_row_number"]: row for row in (dict(zip(names, r, strict=True)) for r in cursor.fetchall())
+        }
     rows = [by_number[number] for (number,) in ids]
     for row in rows:
         del row["file_row_number"]
-    return RowPage(rows, int(counted[0]) if counted else 0)
+    return RowPage(rows, int(total))
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,10 @@ def versions_diff(base: DatasetVersion, version: DatasetVersion, *, examples: in
     with store.connect(memory_mb=MEMORY_MB, threads=1) as connection:
         connection.execute(f"CREATE VIEW old AS SELECT row_id, {text} AS text, {label} AS label FROM {old}")
         connection.execute(f"CREATE VIEW new AS SELECT row_id, {text} AS text, {label} AS label FROM {new}")
-        counts = connection.execute(
+        (counts,) = connection.execute(
             """SELECT count(*) FILTER (old.row_id IS NULL), count(*) FILTER (new.row_id IS NULL),
                count(*) FILTER (old.label <> new.label) FROM old FULL JOIN new USING (row_id)"""
-        ).fetchone() or (0, 0, 0)
+        ).fetchall()
         rows = connection.execute(
             f"""SELECT CASE WHEN old.row_id IS NULL THEN 'added' WHEN new.row_id IS NULL THEN 'removed'
                 ELSE 'relabelled' END AS change, row_id, left(coalesce(new.text, old.text), 200) AS text,

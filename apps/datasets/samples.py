@@ -53,7 +53,9 @@ def sample_import(
     """Make a dataset of a bundled sample, or answer the one that was made of it before."""
     if sample not in SAMPLES:
         message = _("There is no sample named %(name)s.") % {"name": sample}
-        raise Invalid(message, fields={"sample": message}, hint=_("Samples are %(known)s.") % {"known": ", ".join(SAMPLES)})
+        raise Invalid(
+            message, fields={"sample": message}, hint=_("Samples are %(known)s.") % {"known": ", ".join(SAMPLES)}
+        )
     chosen = SAMPLES[sample]
     name = name or chosen.name
     dataset = Dataset.objects.filter(workspace=by.workspace, name=name, task=chosen.task).first()

@@ -19,7 +19,9 @@ class DatasetIn(Schema):
     name: str = Field(description="Lower-case letters, digits and hyphens; unique in the workspace.", max_length=63)
     task: str = Field("text_classification", max_length=63, description="A task's name, see /tasks.")
     title: str = Field("", max_length=200, description="Free text, in any language.")
-    sample: str | None = Field(None, max_length=63, description="Import this bundled sample as version 1, e.g. tickets.")
+    sample: str | None = Field(
+        None, max_length=63, description="Import this bundled sample as version 1, e.g. tickets."
+    )
 
 
 class DatasetOut(Schema):
@@ -165,19 +167,10 @@ class RowQuery(Schema):
     limit: int = Field(50, ge=1, le=200)
 
 
-class RowOut(Schema):
-    """A row; besides these, one value per role of the task, such as `text` and `label`."""
-
-    model_config = ConfigDict(extra="allow")
-
-    row_id: str
-    position: int
-    source: str
-    split: str
-
-
 class RowsOut(Schema):
-    items: list[RowOut]
+    items: list[dict[str, Any]] = Field(
+        description="row_id, position, source and split, and a value per role of the task, such as text and label."
+    )
     next: str | None
     total: int = Field(description="Rows that match, on all pages.")
 

@@ -193,9 +193,7 @@ def version_fix(*, by: Identity, parent: DatasetVersion, fixes: Sequence[str]) -
     by.require(Role.DEVELOPER)
     unknown = [fix for fix in fixes if fix not in FIXES]
     if unknown or not fixes:
-        message = (
-            _("There is no fix %(fix)s.") % {"fix": unknown[0]} if unknown else _("Name at least one fix.")
-        )
+        message = _("There is no fix %(fix)s.") % {"fix": unknown[0]} if unknown else _("Name at least one fix.")
         raise Invalid(message, fields={"fixes": message}, hint=_("Fixes are %(known)s.") % {"known": ", ".join(FIXES)})
     if parent.status != VersionStatus.READY:
         message = _("%(ref)s is not ready, so it has nothing to fix.") % {"ref": parent.ref}
@@ -280,8 +278,8 @@ def _uploaded_before(
     def identity(parts: list[dict[str, Any]]) -> list[tuple[str, str]]:
         return [(part["part"], part["sha256"]) for part in parts]
 
-    for version in versions_of(dataset).filter(parent=None).exclude(
-        status__in=[VersionStatus.REJECTED, VersionStatus.UPLOADING]
+    for version in (
+        versions_of(dataset).filter(parent=None).exclude(status__in=[VersionStatus.REJECTED, VersionStatus.UPLOADING])
     ):
         if identity(version.parts) != identity(facts) or version.options != options:
             continue
