@@ -1,4 +1,4 @@
-"""Tells the workers to look at a version. The one place of this app that knows `apps.jobs.queue`, which knows no noun."""
+"""Tells the workers to look at a version. The one file of this app that knows `apps.jobs.queue`, a leaf without nouns."""
 
 from __future__ import annotations
 
