@@ -20,7 +20,7 @@ from modelkit.serving.front.links import Link
 from modelkit.serving.front.problem import (
     ENCODED_BODY,
     NOT_FOUND,
-    UNAUTHORIZED,
+    UNAUTHENTICATED,
     Problem,
     method_not_allowed,
     unavailable,
@@ -139,14 +139,14 @@ class Front:
             if call.workspace is None and _is_local(request, connection):
                 call.workspace = ANY_WORKSPACE
             if call.workspace is None:
-                return UNAUTHORIZED
+                return UNAUTHENTICATED
         request.target = call
         return None
 
     def _admit_endpoint(self, request: Request, action: str, name: str, version: int | None) -> Problem | None:
         workspace = self.table.workspace_of(request.headers.get(b"authorization"))
         if workspace is None:
-            return UNAUTHORIZED
+            return UNAUTHENTICATED
         allowed = "POST" if action in ("predict", "infer") else "GET"
         if request.method != allowed:
             return method_not_allowed(allowed)

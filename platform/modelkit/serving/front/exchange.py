@@ -61,7 +61,7 @@ def _invalid(field: str, message: str, hint: str) -> Refused:
 
 
 class Exchange:
-    """See the module. `infer`: the caller speaks the Open Inference Protocol; `pinned`: only this revision may answer."""
+    """See the module. `infer`: spoken to in the Open Inference Protocol; `pinned`: only this revision may answer."""
 
     __slots__ = (
         "_ask",
