@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -247,7 +248,6 @@ def test_limits_are_the_endpoints_own(client: httpx.Client) -> None:
         ("GET", "/", 404),
         ("POST", "/predict/", 404),
         ("POST", "/predict/intents/extra", 404),
-        ("POST", "/predict/../metrics", 404),
         ("POST", "/predict/%69ntents", 404),
         ("POST", "/predict/" + "x" * 300, 404),
         ("POST", "/predict/resting", 503),
@@ -311,7 +311,7 @@ def sized(body: bytes, *, close: bool = False) -> bytes:
 
 
 def statuses(answer: bytes) -> list[int]:
-    return [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
+    return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)]
 
 
 def test_pipelined_requests_are_answered_in_order(host: Host) -> None:
@@ -418,8 +418,16 @@ def test_any_bytes_end_in_answers_and_a_front_that_lives(host: Host, pieces: lis
         assert caller.post("/predict/intents", json={"inputs": ["card"]}).status_code == 200
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["inputs", "scores", "x"]), inner, max_size=3)
+    ),
+)
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20), lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["inputs", "scores", "x"]), inner, max_size=3)))  # fmt: skip
+@given(JSON)
 def test_any_json_ends_in_an_answer_of_known_shape(client: httpx.Client, body: Any) -> None:
     try:
         content = json.dumps(body).encode()
