@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.personas import Team, team_make
 
 # Before Django reads its settings: no test touches the checkout's own instance.
 os.environ.setdefault("TUNEYARD_HOME", tempfile.mkdtemp(prefix="ty-test-"))
@@ -19,6 +22,18 @@ def _shared(variable: str, folder: str) -> Path:
     if not path.is_dir():
         pytest.skip(f"no {folder} at {path}; set {variable}")
     return path
+
+
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings: Any) -> None:
+    """Hash passwords cheaply: the real hash takes half a second a user by design."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def team(db: None) -> Team:
+    """A workspace with people of every role, and an outsider who owns another one."""
+    return team_make()
 
 
 @pytest.fixture(scope="session")

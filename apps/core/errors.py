@@ -6,12 +6,16 @@ Services raise these; the API answers them as JSON and pages show them beside th
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
+from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
+
+from modelkit.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +78,37 @@ class Unavailable(AppError):
     code = "unavailable"
 
 
+class TooLarge(AppError):
+    """The body is larger than what is accepted."""
+
+    status = 413
+    code = "too_large"
+
+
+class Unauthenticated(AppError):
+    """Nobody, or nobody known."""
+
+    status = 401
+    code = "unauthenticated"
+
+
+#: Codes for answers that Django or ninja give on their own.
+CODES = {
+    400: "bad_request",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    413: "too_large",
+    415: "unsupported_media_type",
+    422: "invalid",
+    429: "too_many_requests",
+    500: "internal",
+    503: "unavailable",
+}
+
+
 def error_body(request: HttpRequest, error: AppError) -> dict[str, Any]:
     """The one shape."""
     return {
@@ -88,7 +123,69 @@ def error_body(request: HttpRequest, error: AppError) -> dict[str, Any]:
 
 
 def error_response(request: HttpRequest, error: AppError) -> JsonResponse:
-    return JsonResponse(error_body(request, error), status=error.status)
+    """The answer to a refused API call."""
+    response = JsonResponse(error_body(request, error), status=error.status)
+    if error.status == 401:
+        response["WWW-Authenticate"] = "Bearer"
+    if error.status in {429, 503}:
+        response["Retry-After"] = "5"
+    return response
+
+
+def of_status(status: int, *, message: str = "") -> AppError:
+    """The error for an answer that carries no more than its status."""
+    return AppError(
+        message or _MESSAGES.get(status, "This request cannot be answered."),
+        code=CODES.get(status, "error"),
+        status=status,
+        hint=_HINTS.get(status, ""),
+    )
+
+
+def of_user_error(error: UserError, *, status: int = 422) -> AppError:
+    """A `UserError` of the ML library as an API error."""
+    fields = {error.field: error.message} if error.field else {}
+    return AppError(error.message, code=error.code, hint=error.hint, fields=fields, status=status)
+
+
+def of_crash(error: Exception) -> AppError:
+    """What may be told of an error that nobody meant to raise."""
+    if isinstance(error, OperationalError):
+        return Unavailable("The database is busy or down.", hint="Send the same request again in a moment.")
+    return of_status(500)
+
+
+_MESSAGES = {
+    400: "The request cannot be read.",
+    401: "Sign in, or send a token.",
+    403: "You may not do this.",
+    404: "There is nothing here by that name.",
+    405: "This address does not take this method.",
+    413: "The body is larger than what is accepted.",
+    429: "Too many requests.",
+    500: "Something broke on our side.",
+}
+_HINTS = {
+    401: "Send the header `Authorization: Bearer ty_...` with a token that is valid and not expired.",
+    404: "Check the name and the workspace; `/api/v1/openapi.json` lists every address.",
+    405: "The header Allow names the methods that it takes.",
+    429: "Wait a few seconds, then send the request again.",
+    500: "Try again; if it stays, give the request id to whoever runs this installation.",
+}
+
+
+def field_errors(errors: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What is wrong by field path, from pydantic's errors as ninja reports them.
+
+    The first parts of a location say where ninja found the value (`body`, the argument's name); users know the rest.
+    """
+    fields: dict[str, str] = {}
+    for item in errors:
+        location = [str(part) for part in item["loc"]] or ["body"]
+        inner = location[2:] if location[0] in {"body", "form", "file"} else location[1:]
+        fallback = "body" if location[0] == "body" else location[-1]
+        fields.setdefault(".".join(inner) or fallback, str(item["msg"]))
+    return fields
 
 
 def register_error_handlers(api: NinjaAPI) -> None:
@@ -98,51 +195,37 @@ def register_error_handlers(api: NinjaAPI) -> None:
     def _app_error(request: HttpRequest, error: AppError) -> HttpResponse:
         return error_response(request, error)
 
+    @api.exception_handler(UserError)
+    def _user_error(request: HttpRequest, error: UserError) -> HttpResponse:
+        return error_response(request, of_user_error(error))
+
     @api.exception_handler(ValidationError)
     def _validation(request: HttpRequest, error: ValidationError) -> HttpResponse:
-        fields = {}
-        for item in error.errors:
-            # The first parts name where ninja found the value (body, payload); the user knows the rest.
-            location = [str(part) for part in item["loc"]]
-            fields[
-                ".".join(location[2:] if location[0] in {"body", "form", "file"} else location[1:]) or location[-1]
-            ] = item["msg"]
-        return error_response(
-            request,
-            Invalid("Some values are not valid.", fields=fields, hint="Correct the named fields and send again."),
-        )
+        fields = field_errors(error.errors)
+        hint = "Correct the named fields and send again."
+        return error_response(request, Invalid("Some values are not valid.", fields=fields, hint=hint))
 
     @api.exception_handler(AuthenticationError)
     def _authentication(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
-        return error_response(
-            request,
-            AppError(
-                "Sign in, or send a token.",
-                code="unauthenticated",
-                status=401,
-                hint="Send the header `Authorization: Bearer ty_...` with a token that is valid and not expired.",
-            ),
-        )
+        return error_response(request, of_status(401))
 
     @api.exception_handler(HttpError)
     def _http(request: HttpRequest, error: HttpError) -> HttpResponse:
-        code = {400: "bad_request", 405: "method_not_allowed", 413: "too_large", 429: "too_many_requests"}
-        status = error.status_code
-        return error_response(request, AppError(error.message, code=code.get(status, "error"), status=status))
+        # ninja wraps what its parser raised.
+        cause = error.__cause__
+        if isinstance(cause, AppError):
+            return error_response(request, cause)
+        return error_response(request, of_status(error.status_code, message=error.message))
+
+    @api.exception_handler(RequestDataTooBig)
+    def _too_large(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
+        return error_response(request, of_status(413))
 
     @api.exception_handler(Http404)
     def _missing(request: HttpRequest, error: Http404) -> HttpResponse:
-        return error_response(request, NotFound("There is nothing here by that name."))
+        return error_response(request, of_status(404))
 
     @api.exception_handler(Exception)
     def _crash(request: HttpRequest, error: Exception) -> HttpResponse:
-        logger.exception("API call failed", extra={"request_id": getattr(request, "request_id", "")})
-        return error_response(
-            request,
-            AppError(
-                "Something broke on our side.",
-                code="internal",
-                status=500,
-                hint="Try again; if it stays, give the request id to whoever runs this installation.",
-            ),
-        )
+        logger.exception("API call %s failed", getattr(request, "request_id", ""))
+        return error_response(request, of_crash(error))

@@ -1,16 +1,21 @@
-"""A request id on every answer, and the security policy of pages."""
+"""A request id on every answer, the security policy of pages, and the one error shape where ninja is not asked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 
+from apps.core import error_pages
+from apps.core.errors import AppError, TooLarge, error_response, of_status, of_user_error
 from apps.core.ids import new_id
+from modelkit.errors import UserError
 
-Handler = Callable[[HttpRequest], HttpResponse]
+Handler = Callable[[HttpRequest], HttpResponseBase]
 
-#: Nothing is loaded from elsewhere and nothing is inline. ECharts sets styles from script, which the policy allows.
+#: Nothing is loaded from elsewhere, no script is inline. ECharts sets style properties from script, which is allowed.
 POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -25,6 +30,10 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+#: Powers of the browser that no page of ours uses.
+PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+#: Room for the multipart frame around a file of the largest size.
+_FRAME_BYTES = 1024 * 1024
 
 
 class RequestIdMiddleware:
@@ -33,7 +42,7 @@ class RequestIdMiddleware:
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
         request.request_id = new_id()  # type: ignore[attr-defined]
         response = self.get_response(request)
         response["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
@@ -41,12 +50,57 @@ class RequestIdMiddleware:
 
 
 class SecurityPolicyMiddleware:
-    """Send the Content-Security-Policy with every answer."""
+    """Send the Content-Security-Policy with every answer; API answers are not kept by caches."""
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        response.setdefault("Content-Security-Policy", POLICY)
+        response.headers.setdefault("Content-Security-Policy", POLICY)
+        response.headers.setdefault("Permissions-Policy", PERMISSIONS)
+        if error_pages.is_api(request):
+            response.headers.setdefault("Cache-Control", "no-store")
         return response
+
+
+class ErrorShapeMiddleware:
+    """Refuse what no view should see, and give API answers made outside of ninja (404, 405, CSRF) the one shape.
+
+    For pages, a refusal raised by a view becomes a page that says what happened and what to do.
+    """
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if refusal := _refusal(request):
+            return error_pages.refused(request, refusal)
+        response = self.get_response(request)
+        if not error_pages.is_api(request) or response.status_code < 400:
+            return response
+        if response.get("Content-Type", "").startswith("application/json"):
+            return response
+        shaped = error_response(request, of_status(response.status_code))
+        for header in ("Allow", "Retry-After"):
+            if header in response.headers:
+                shaped[header] = response[header]
+        return shaped
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if isinstance(exception, UserError):
+            return error_pages.refused(request, of_user_error(exception))
+        return error_pages.refused(request, exception) if isinstance(exception, AppError) else None
+
+
+def _refusal(request: HttpRequest) -> AppError | None:
+    if "\0" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
+        return AppError("The address holds a NUL character.", code="nul_character", hint="Remove %00 from the address.")
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    limit = settings.UPLOAD_LIMIT_BYTES
+    if length.isdigit() and int(length) > limit + _FRAME_BYTES:
+        return TooLarge(
+            f"The body is larger than the {limit // (1024 * 1024)} MB that are accepted.",
+            hint="Split the file, or raise TUNEYARD_UPLOAD_LIMIT_MB.",
+        )
+    return None

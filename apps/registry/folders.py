@@ -48,7 +48,12 @@ def inspect(path: str, roots: Iterable[Path]) -> FolderFacts:
     """Check the folder at `path`, which must lie under one of `roots`, and say what it holds."""
     folder = allowed_path(path, roots)
     if not folder.is_dir():
-        raise UserError("not_a_folder", _("%(path)s is not a folder.") % {"path": path}, _("Give the folder that holds config.json."), field=FIELD)  # noqa: E501
+        raise UserError(
+            "not_a_folder",
+            _("%(path)s is not a folder.") % {"path": path},
+            _("Give the folder that holds config.json."),
+            field=FIELD,
+        )
     files = _files(folder)
     names = {file.relative_to(folder).as_posix() for file in files}
     config = _json(folder, "config.json", names, _("Save the model with save_pretrained(), then import that folder."))
@@ -75,7 +80,12 @@ def inspect(path: str, roots: Iterable[Path]) -> FolderFacts:
     architectures = config.get("architectures")
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or not model_type:
-        raise UserError("config_invalid", _("config.json names no model_type."), _("Save the model again with save_pretrained()."), field=FIELD)  # noqa: E501
+        raise UserError(
+            "config_invalid",
+            _("config.json names no model_type."),
+            _("Save the model again with save_pretrained()."),
+            field=FIELD,
+        )
     return FolderFacts(
         path=folder,
         architecture=str(architectures[0]) if isinstance(architectures, list) and architectures else model_type,
@@ -96,7 +106,9 @@ def allowed_path(path: str, roots: Iterable[Path]) -> Path:
     try:
         resolved = Path(path).resolve(strict=False)
     except (OSError, RuntimeError):
-        raise UserError("path_not_found", _("The path cannot be followed."), _folders_hint(allowed), field=FIELD) from None
+        raise UserError(
+            "path_not_found", _("The path cannot be followed."), _folders_hint(allowed), field=FIELD
+        ) from None
     # Looked at before the disk is, so that the answer does not tell what exists elsewhere.
     if not any(resolved == root or root in resolved.parents for root in allowed):
         raise UserError(
@@ -106,7 +118,9 @@ def allowed_path(path: str, roots: Iterable[Path]) -> Path:
             field=FIELD,
         )
     if not resolved.exists():
-        raise UserError("path_not_found", _("%(path)s does not exist.") % {"path": path}, _folders_hint(allowed), field=FIELD)
+        raise UserError(
+            "path_not_found", _("%(path)s does not exist.") % {"path": path}, _folders_hint(allowed), field=FIELD
+        )
     return resolved
 
 

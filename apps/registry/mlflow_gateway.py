@@ -121,9 +121,11 @@ def artifact_download(name: str, version: int, path: str, target: Path) -> None:
         raise MlflowNotFound(f"{path} is not a path inside the model.")
     query = {"name": name, "version": str(version), "path": path}
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _errors(), _client(_DOWNLOAD_TIMEOUT) as client, client.stream(
-        "GET", "/model-versions/get-artifact", params=query
-    ) as response:
+    with (
+        _errors(),
+        _client(_DOWNLOAD_TIMEOUT) as client,
+        client.stream("GET", "/model-versions/get-artifact", params=query) as response,
+    ):
         if response.status_code != 200:
             response.read()
             raise _failure(response)

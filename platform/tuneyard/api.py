@@ -6,6 +6,7 @@ from apps.accounts.api import router as accounts
 from apps.accounts.auth import SessionAuth, TokenAuth
 from apps.compression.api import router as compression
 from apps.core.errors import register_error_handlers
+from apps.core.parsing import StrictParser
 from apps.datasets.api import router as datasets
 from apps.deployments.api import router as deployments
 from apps.jobs.api import router as jobs
@@ -19,6 +20,7 @@ api = NinjaAPI(
     auth=[TokenAuth(), SessionAuth()],
     urls_namespace="api",
     docs_url=None,
+    parser=StrictParser(),
 )
 register_error_handlers(api)
 

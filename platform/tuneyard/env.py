@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -53,6 +55,32 @@ def paths(name: str) -> list[Path]:
 def items(name: str) -> list[str]:
     """Words separated by commas."""
     return [part.strip() for part in text(name).split(",") if part.strip()]
+
+
+_MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+
+
+def email(name: str) -> dict[str, Any]:
+    """Django's mail settings from `smtp://`, `smtp+tls://` or `smtps://user:password@host:port`.
+
+    Without the variable, or with `console:`, messages go to the log of the web process.
+    """
+    value = text(name, "console:")
+    parts = urlsplit(value)
+    if parts.scheme == "console":
+        return {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
+    if parts.scheme not in _MAIL_PORTS or not parts.hostname:
+        raise ImproperlyConfigured(f"{name} must be console:, or smtp://, smtp+tls:// or smtps:// with a host.")
+    return {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": parts.port or _MAIL_PORTS[parts.scheme],
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_TLS": parts.scheme == "smtp+tls",
+        "EMAIL_USE_SSL": parts.scheme == "smtps",
+        "EMAIL_TIMEOUT": 10,
+    }
 
 
 def secret(name: str, file: Path) -> str:

@@ -111,6 +111,7 @@ class TableFile:
         detected = encodings.declared(path, options.encoding) if options.encoding else encodings.detect(path)
         self._path, self._codec = path, detected.codec
         self._dialect: dialects.Dialect | None = None
+        self.size_bytes = path.stat().st_size
         self.tally = Tally()
         with self._open() as file:
             sample = file.read(SAMPLE_CHARS)

@@ -51,6 +51,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "apps.core.middleware.RequestIdMiddleware",
+    "apps.core.middleware.ErrorShapeMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -61,6 +62,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "apps.accounts.middleware.PageLoginMiddleware",
     "apps.accounts.middleware.WorkspaceMiddleware",
+    "apps.accounts.middleware.PasswordChangeMiddleware",
     "apps.core.middleware.SecurityPolicyMiddleware",
 ]
 
@@ -144,8 +146,12 @@ ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_REMEMBER = None
+ACCOUNT_PREVENT_ENUMERATION = True
+#: Per address and per name tried; counted in the cache, which all web processes share.
+ACCOUNT_RATE_LIMITS = {"login": "30/m/ip", "login_failed": "20/m/ip,5/5m/key"}
+ALLAUTH_TRUSTED_PROXY_COUNT = 1 if env.boolean("TUNEYARD_BEHIND_PROXY", False) else 0
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
-EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+vars().update(env.email("EMAIL_URL"))
 DEFAULT_FROM_EMAIL = env.text("TUNEYARD_FROM_EMAIL", "Tuneyard <tuneyard@localhost>")
 
 SESSION_COOKIE_HTTPONLY = True
@@ -158,6 +164,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_NAME = f"tuneyard_session_{PORT}"
 CSRF_COOKIE_NAME = f"tuneyard_csrf_{PORT}"
 X_FRAME_OPTIONS = "DENY"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+CSRF_FAILURE_VIEW = "apps.core.error_pages.csrf_failure"
 
 # --- interface ------------------------------------------------------------------------------------------------------
 
@@ -171,8 +179,8 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = env.folder("TUNEYARD_STATIC_ROOT", HOME / "static")
-#: Without a collected folder WhiteNoise serves straight from the finders, so that a fresh checkout needs no extra step.
-WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()
+#: Only an image names a collected folder. Elsewhere WhiteNoise serves from the finders: no extra step, never stale.
+WHITENOISE_USE_FINDERS = not env.text("TUNEYARD_STATIC_ROOT")
 WHITENOISE_AUTOREFRESH = DEBUG
 
 SILENCED_SYSTEM_CHECKS: list[str] = []

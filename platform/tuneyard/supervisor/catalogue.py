@@ -100,7 +100,7 @@ def _web(configuration: Configuration) -> Service:
             *_python("granian", "--interface", "wsgi", "tuneyard.wsgi:application"),
             *("--host", configuration.host, "--port", str(configuration.port), "--http", "1", "--no-ws"),
             *("--workers", "1", "--blocking-threads", str(WEB_THREADS)),
-            *("--workers-kill-timeout", "8", "--log-level", "warning"),
+            *("--workers-kill-timeout", "8", "--log-level", "error"),
         ),
         needs=("prepare",),
         ready=http_answers(configuration.loopback, configuration.port, "/accounts/login/"),

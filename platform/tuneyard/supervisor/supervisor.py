@@ -25,9 +25,16 @@ class Supervisor:
     """One start of one instance. `identity` is a word that stands for the home."""
 
     def __init__(
-        self, services: Sequence[Service], console: Console, *, identity: str, environment: Mapping[str, str]
+        self,
+        services: Sequence[Service],
+        console: Console,
+        *,
+        identity: str,
+        environment: Mapping[str, str],
+        guardian_grace_s: float = GUARDIAN_GRACE_S,
     ) -> None:
         self._console = console
+        self._guardian_grace_s = guardian_grace_s
         self._marker = f"{identity}.{secrets.token_hex(8)}"
         self._environment = {**environment, MARKER: self._marker}
         self.children = {service.name: Child(service, console, self._environment) for service in services}
@@ -122,7 +129,7 @@ class Supervisor:
         Child.starting += 1
         try:
             self._guardian = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tuneyard.supervisor.guardian", self._marker, str(GUARDIAN_GRACE_S)),
+                *(sys.executable, "-m", "tuneyard.supervisor.guardian", self._marker, str(self._guardian_grace_s)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 env=environment,

@@ -1,0 +1,51 @@
+"""What is answered when a request ends outside of its view: JSON in the one shape for the API, a page for people."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+
+from apps.core.errors import AppError, error_response, of_status
+
+
+def is_api(request: HttpRequest) -> bool:
+    """Whether the request is one of a program, by its address."""
+    return request.path.startswith("/api/")
+
+
+def refused(request: HttpRequest, error: AppError) -> HttpResponse:
+    """The answer to a refused request."""
+    if is_api(request):
+        return error_response(request, error)
+    context = {"error": error, "request_id": getattr(request, "request_id", "")}
+    return render(request, "errors/refused.html", context, status=error.status)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return refused(request, of_status(400))
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return refused(request, of_status(403))
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    error = of_status(404)
+    if not is_api(request):
+        error.message = _("There is nothing at this address.")
+        error.hint = _("It may have been deleted, or belong to another workspace.")
+    return refused(request, error)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    if is_api(request):
+        return error_response(request, of_status(500))
+    # No context processor runs: the page must stand when the database does not.
+    return render(None, "errors/crashed.html", {"request_id": getattr(request, "request_id", "")}, status=500)  # type: ignore[arg-type]
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    message = _("This form is too old, or came from another site.")
+    hint = _("Reload the page and send it again; cookies must be allowed.")
+    return refused(request, AppError(message, code="csrf_failed", status=403, hint=hint))

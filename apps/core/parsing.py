@@ -1,0 +1,33 @@
+"""How the API reads JSON: strictly, so that what is stored can be given back as it came."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest
+from ninja.parser import Parser
+
+from apps.core.errors import AppError, Invalid, TooLarge
+
+
+class StrictParser(Parser):
+    """Refuses what JSON does not allow (NaN, lone surrogates) and NUL characters, which PostgreSQL cannot store."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        try:
+            body = request.body
+        except RequestDataTooBig:
+            raise TooLarge("The body is larger than what is accepted.", hint="Send files as multipart.") from None
+        try:
+            value = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise AppError(
+                f"The body is not valid JSON: {error}",
+                code="malformed_json",
+                hint="Send a JSON document encoded as UTF-8 with `Content-Type: application/json`.",
+            ) from None
+        if b"\\u0000" in body:
+            raise Invalid("The body holds a NUL character.", code="nul_character", hint="Remove the character \\u0000.")
+        return value

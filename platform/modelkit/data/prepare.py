@@ -1,0 +1,388 @@
+"""The whole way from files to a version's `rows.parquet` and `dataset.json`, in constant memory. Heavy (pyarrow).
+
+Reads from top to bottom: open the files, map columns to roles, stage the rows, divide and fix them, write them in
+their final order, check them. What the user can mend comes back in `Prepared.error`, never as an exception.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from modelkit.contracts import Column
+from modelkit.data import checks, roles, splits, stats, store
+from modelkit.data.options import FIXES, SPLITS, Part, ReadOptions
+from modelkit.data.readers import PROFILE_ROWS, TableFile
+from modelkit.data.splits import SplitRule
+from modelkit.data.staging import Source, Staged, stage
+from modelkit.errors import UserError
+
+FORMAT = 1
+ROW_GROUP_ROWS = 8192
+ROW_GROUP_BYTES = 64 << 20
+#: More classes than this, on more than half as many rows, is a column of texts or ids.
+MANY_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A user's file on this machine."""
+
+    path: Path
+    name: str
+    part: Part = "all"
+
+
+@dataclass
+class Prepared:
+    """What became of the files. `rows.parquet` and `dataset.json` exist when the status is ready."""
+
+    status: Literal["ready", "needs_mapping", "rejected"]
+    detected: dict[str, Any] = field(default_factory=dict)
+    mapping: dict[str, str] = field(default_factory=dict)
+    rows: int = 0
+    splits: dict[str, int] = field(default_factory=dict)
+    labels: list[str] = field(default_factory=list)
+    digest: str = ""
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    stats: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, str] | None = None
+
+
+def prepare(
+    files: Sequence[SourceFile],
+    target: Path,
+    *,
+    task: str,
+    columns: Sequence[Column],
+    options: ReadOptions,
+    mapping: Mapping[str, str] | None = None,
+    fixes: Sequence[str] = (),
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> Prepared:
+    """Read `files` and write the version's files into `target`, an existing folder; scratch files go there too."""
+    prepared = Prepared("rejected")
+    try:
+        _run(prepared, files, target, task, columns, options, dict(mapping or {}), frozenset(fixes), progress)
+    except UserError as error:
+        prepared.error = {"code": error.code, "message": error.message, "hint": error.hint, "field": error.field}
+    finally:
+        for leftover in ("staged.parquet", "rows.parquet.part"):
+            (target / leftover).unlink(missing_ok=True)
+    return prepared
+
+
+def _run(
+    prepared: Prepared,
+    files: Sequence[SourceFile],
+    target: Path,
+    task: str,
+    columns: Sequence[Column],
+    options: ReadOptions,
+    declared: dict[str, str],
+    fixes: frozenset[str],
+    progress: Callable[[float], None],
+) -> None:
+    unknown = fixes - FIXES.keys()
+    if unknown:
+        raise UserError("unknown_fix", f"There is no fix {min(unknown)!r}.", f"Fixes are {', '.join(FIXES)}.", field="fixes")
+    rule = splits.rule_for(file.part for file in files)
+    sources = _open(files, columns, options, prepared)
+    if not _map(prepared, sources, columns, declared):
+        return
+    staging = target / "staged.parquet"
+    staged = stage(
+        sources,
+        staging,
+        roles=columns,
+        mapping=prepared.mapping,
+        rule=rule,
+        label_names=options.label_names(),
+        fixes=fixes,
+        progress=lambda fraction: progress(0.7 * fraction),
+    )
+    if staged.rows == 0:
+        raise _no_rows(staged)
+    label = next((role.role for role in columns if role.kind == "category" and role.role in prepared.mapping), None)
+    with store.connect(memory_mb=512, scratch=target) as connection:
+        connection.execute(f"CREATE VIEW staged AS SELECT * FROM {store.parquet(staging)}")
+        _require_classes(connection, label, prepared.mapping)
+        _divide(connection, rule, label)
+        _fix(connection, fixes, label)
+        progress(0.8)
+        prepared.digest = _write(connection, target, prepared.mapping, columns, rule, progress)
+    rows_path = target / store.ROWS
+    with store.connect(memory_mb=512, scratch=target) as connection:
+        connection.execute(f"CREATE VIEW rows AS SELECT * FROM {store.parquet(rows_path)}")
+        prepared.splits = _split_counts(connection)
+        prepared.rows = sum(prepared.splits.values())
+        prepared.labels = _labels(connection, label)
+        if len(prepared.labels) < 2 and label:
+            raise _one_class(prepared.labels, prepared.mapping[label])
+        if prepared.splits["train"] == 0:
+            raise UserError("train_empty", "No row is left to train on.", "Leave out a fix, or add rows.", field="train")
+        text = next((role.role for role in columns if role.kind == "text" and role.role in prepared.mapping), None)
+        prepared.stats = stats.compute(connection, text=text, label=label)
+        given = rule.parts != ("all",)
+        prepared.checks = checks.run(connection, staged, prepared.stats, text=text, label=label, splits_given=given)
+    _write_card(target, prepared, task, columns)
+    progress(1.0)
+    prepared.status = "ready"
+
+
+# --- opening and mapping --------------------------------------------------------------------------------------------
+
+
+def _open(
+    files: Sequence[SourceFile], columns: Sequence[Column], options: ReadOptions, prepared: Prepared
+) -> list[Source]:
+    sources = []
+    for file in files:
+        try:
+            table = TableFile(file.path, file.name, options, roles.known_names(columns))
+        except UserError as error:
+            message = f"{file.name}: {error.message}"
+            raise UserError(error.code, message, error.hint, field=error.field) from None
+        sources.append(Source(table, file.part))
+        prepared.detected = {"files": [{**source.table.found.as_dict(), "part": source.part} for source in sources]}
+    return sources
+
+
+def _map(prepared: Prepared, sources: Sequence[Source], columns: Sequence[Column], declared: dict[str, str]) -> bool:
+    """Fill `mapping`; False when the user has to choose, with the reason in `error`."""
+    table = sources[0].table
+    head = [row.cells for row in table.head(PROFILE_ROWS)]
+    profiles = roles.profile_columns(table.found.columns, head)
+    prepared.detected["columns"] = [profile.as_dict() for profile in profiles]
+    if not head:
+        raise UserError(
+            "no_rows",
+            f"{table.found.file} has a header and no rows.",
+            "Add rows below the header, or say that the file has no header.",
+            field="header",
+        )
+    try:
+        roles.check_declared(declared, columns, table.found.columns, table.found.file)
+    except UserError as error:
+        if len(table.found.columns) < 2:
+            raise
+        suggested = roles.map_columns(profiles, columns, {})
+        prepared.detected["suggestions"] = {role: [name] for role, name in suggested.columns.items()} | suggested.suggestions
+        prepared.error = {"code": error.code, "message": error.message, "hint": error.hint, "field": error.field}
+        prepared.status = "needs_mapping"
+        return False
+    found = roles.map_columns(profiles, columns, declared)
+    prepared.mapping = found.columns
+    prepared.detected["suggestions"] = found.suggestions
+    if found.missing:
+        names = {role.role: role.title for role in columns}
+        missing = found.missing[0]
+        if not found.suggestions[missing]:
+            raise UserError(
+                f"{missing}_missing",
+                f"{table.found.file} has no column for the {missing}: its columns are {', '.join(table.found.columns)}.",
+                f"Add a column with the {missing} of each row; check the delimiter if there should be one.",
+                field=f"mapping.{missing}",
+            )
+        prepared.error = {
+            "code": "mapping_needed",
+            "message": f"It is not clear which column is the {missing} ({names[missing]}).",
+            "hint": f"Choose one of {', '.join(found.suggestions[missing][:8])}.",
+            "field": f"mapping.{missing}",
+        }
+        prepared.status = "needs_mapping"
+        return False
+    for source in sources[1:]:
+        roles.check_declared(prepared.mapping, columns, source.table.found.columns, source.table.found.file)
+    return True
+
+
+# --- dividing and fixing --------------------------------------------------------------------------------------------
+
+
+def _require_classes(connection: duckdb.DuckDBPyConnection, label: str | None, mapping: Mapping[str, str]) -> None:
+    if label is None:
+        return
+    column = store.name(label)
+    classes, rows = _one(connection, f"SELECT count(DISTINCT {column}), count(*) FROM staged")
+    if classes < 2:
+        only = _one(connection, f"SELECT any_value({column}) FROM staged")[0]
+        raise _one_class([only], mapping[label])
+    if classes > MANY_CLASSES and classes > rows / 2:
+        raise UserError(
+            "label_not_classes",
+            f"The column {mapping[label]!r} has {classes:,} different values in {rows:,} rows, too many for classes.",
+            "Choose the column that holds the class of each row.",
+            field=f"mapping.{label}",
+        )
+
+
+def _divide(connection: duckdb.DuckDBPyConnection, rule: SplitRule, label: str | None) -> None:
+    """A narrow table `placed` (seq, key, split, occurrence, class): texts stay in the staging file."""
+    column = store.name(label) if label else "''"
+    connection.execute(
+        f"""CREATE TABLE placed AS SELECT seq, key, split, {column} AS class,
+            row_number() OVER (PARTITION BY key ORDER BY seq) - 1 AS occurrence FROM staged"""
+    )
+    if label is None:
+        return
+    # Only the part that is divided may move; the other parts are as the user gave them.
+    wanted = [split for split, share in rule.shares.items() if share > 0]
+    connection.execute(
+        f"""CREATE TEMP TABLE texts AS SELECT min({column}) AS class, key, any_value(unit) AS unit,
+            any_value(split) AS split FROM staged WHERE part = ? GROUP BY key""",
+        [rule.divided],
+    )
+    members = connection.execute(
+        """SELECT class, key, unit, split FROM texts WHERE class IN
+           (SELECT class FROM texts GROUP BY class HAVING count(DISTINCT split) < ?)""",
+        [len(wanted)],
+    ).fetchall()
+    moves = splits.rescues(members, wanted)
+    if moves:
+        connection.execute("CREATE TEMP TABLE moves (key VARCHAR, split VARCHAR)")
+        connection.executemany("INSERT INTO moves VALUES (?, ?)", list(moves.items()))
+        connection.execute(
+            """UPDATE placed SET split = moves.split FROM moves WHERE placed.key = moves.key
+               AND placed.seq IN (SELECT seq FROM staged WHERE part = ?)""",
+            [rule.divided],
+        )
+
+
+_RANK = "CASE split WHEN 'train' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END"
+
+
+def _fix(connection: duckdb.DuckDBPyConnection, fixes: frozenset[str], label: str | None) -> None:
+    """Fixes that look at more than one row; the others were made while staging."""
+    if "drop_conflicts" in fixes:
+        connection.execute(
+            "DELETE FROM placed WHERE key IN (SELECT key FROM placed GROUP BY key HAVING count(DISTINCT class) > 1)"
+        )
+    if "drop_leaks" in fixes:
+        # The test part is what scores are measured on, so it keeps its rows.
+        connection.execute(
+            f"""DELETE FROM placed USING (SELECT key, max({_RANK}) AS last FROM placed GROUP BY key) AS held
+                WHERE placed.key = held.key AND ({_RANK}) < held.last"""
+        )
+    if "drop_duplicates" in fixes:
+        connection.execute(
+            """DELETE FROM placed WHERE seq NOT IN (SELECT min(seq) FROM placed GROUP BY key, class, split)"""
+        )
+    if "drop_rare_classes" in fixes and label:
+        connection.execute(
+            "DELETE FROM placed WHERE class IN (SELECT class FROM placed GROUP BY class HAVING count(*) < ?)",
+            [checks.RARE_ROWS],
+        )
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection,
+    target: Path,
+    mapping: Mapping[str, str],
+    columns: Sequence[Column],
+    rule: SplitRule,
+    progress: Callable[[float], None],
+) -> str:
+    """Write `rows.parquet` in its final order and return the version's digest."""
+    used = [role.role for role in columns if role.role in mapping]
+    total = max(1, _one(connection, "SELECT count(*) FROM placed")[0])
+    reader = connection.sql(
+        f"""SELECT substr(placed.key, 1, 16) || '-' || placed.occurrence AS row_id, staged.position, staged.source,
+            placed.split AS split, {", ".join(f"staged.{store.name(role)}" for role in used)}
+            FROM placed JOIN staged USING (seq)
+            ORDER BY {_RANK.replace("split", "placed.split", 1)}, placed.seq"""
+    ).to_arrow_reader(1024)
+    schema = pa.schema(
+        [("row_id", pa.string()), ("position", pa.int64()), ("source", pa.string()), ("split", pa.string())]
+        + [(role, pa.string()) for role in used]
+    )
+    digest = hashlib.sha256()
+    rule_and_mapping = {"format": FORMAT, "rule": rule.text, "mapping": dict(sorted(mapping.items()))}
+    digest.update(json.dumps(rule_and_mapping, sort_keys=True, ensure_ascii=False).encode())
+    partial, written = target / "rows.parquet.part", 0
+    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        pending: list[pa.RecordBatch] = []
+        for batch in reader:
+            batch = batch.cast(schema)
+            for row in zip(*(batch.column(name).to_pylist() for name in ("row_id", "split", *used)), strict=True):
+                digest.update("\x1f".join(row).encode())
+                digest.update(b"\x1e")
+            pending.append(batch)
+            rows = sum(item.num_rows for item in pending)
+            if rows + 1024 > ROW_GROUP_ROWS or sum(item.nbytes for item in pending) > ROW_GROUP_BYTES:
+                writer.write_table(pa.Table.from_batches(pending, schema))
+                pending = []
+            written += batch.num_rows
+            progress(0.8 + 0.15 * written / total)
+        if pending:
+            writer.write_table(pa.Table.from_batches(pending, schema))
+    os.replace(partial, target / store.ROWS)
+    return digest.hexdigest()
+
+
+def _write_card(target: Path, prepared: Prepared, task: str, columns: Sequence[Column]) -> None:
+    card = {
+        "format": FORMAT,
+        "task": task,
+        "columns": {role.role: "string" for role in columns if role.role in prepared.mapping},
+        "labels": prepared.labels,
+        "splits": prepared.splits,
+        "rows": prepared.rows,
+        "mapping": prepared.mapping,
+        "digest": prepared.digest,
+    }
+    (target / "dataset.json").write_text(json.dumps(card, ensure_ascii=False, indent=2), encoding="utf-8")
+
+
+# --- small questions ------------------------------------------------------------------------------------------------
+
+
+def _one(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
+    row = connection.execute(query).fetchone()
+    assert row is not None  # noqa: S101  an aggregate always answers
+    return row
+
+
+def _split_counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    counts = dict(connection.execute("SELECT split, count(*) FROM rows GROUP BY split").fetchall())
+    return {split: int(counts.get(split, 0)) for split in SPLITS}
+
+
+def _labels(connection: duckdb.DuckDBPyConnection, label: str | None) -> list[str]:
+    if label is None:
+        return []
+    found = connection.execute(f"SELECT DISTINCT {store.name(label)} FROM rows").fetchall()
+    return sorted(value for (value,) in found)
+
+
+def _no_rows(staged: Staged) -> UserError:
+    if staged.unlabelled.count:
+        return UserError(
+            "no_labels",
+            f"None of the {staged.read:,} rows has a label.",
+            "Fill in the label column, or choose another column for it.",
+            field="mapping.label",
+        )
+    return UserError("no_rows", "The file holds no rows.", "Add rows below the header.", field="file")
+
+
+def _one_class(labels: Sequence[str], column: str) -> UserError:
+    what = f"only one class, {labels[0]!r}" if labels else "no class"
+    return UserError(
+        "one_class",
+        f"The column {column!r} holds {what}; there is nothing to tell apart.",
+        "Add rows of at least one other class, or choose another column for the label.",
+        field="mapping.label",
+    )
