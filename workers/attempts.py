@@ -63,7 +63,9 @@ def _attempt(job: Job, lease: Lease) -> bool:
         except UserError as error:
             return _finish(job, lease, JobStatus.FAILED, error=_card(error.code, error.message, error.hint))
         except launching.LauncherRefused as error:
-            card = _card("launcher_refused", f"The launcher refused the job: {error}", "Ask whoever runs this installation.")
+            card = _card(
+                "launcher_refused", f"The launcher refused the job: {error}", "Ask whoever runs this installation."
+            )
             return _finish(job, lease, JobStatus.ERRORED, error=card)
         except OSError as error:
             if error.errno not in DISK_FULL:

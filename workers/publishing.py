@@ -21,7 +21,7 @@ from apps.jobs.models import Job, JobKind
 from apps.registry.models import ModelVersion
 from apps.registry.services import model_version_publish
 from modelkit import bundle, catalog
-from modelkit.jobfolder import JobFolder, read_json
+from modelkit.jobfolder import JobFolder
 from modelkit.tracking.sink import SinkUnavailable
 from workers import mirror, stopping
 from workers.reporter import Lease
@@ -29,8 +29,6 @@ from workers.reporter import Lease
 logger = logging.getLogger(__name__)
 
 BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
-#: Artifacts that the registry keeps with the version, so that its page needs no job folder.
-REPORTS = ("per_class", "confusion", "parity", "score")
 
 
 class Interrupted(Exception):
@@ -62,7 +60,7 @@ def publish(*, job: Job, folder: JobFolder, result: dict[str, Any], lease: Lease
             _wait(job, lease, pause)
     _cache_bundle(folder.path / result["bundle"], manifest.digest)
     lease.check()
-    return _register(job, folder, result, manifest, number, copy.run_id)
+    return _register(job, result, manifest, number, copy.run_id)
 
 
 def _wait(job: Job, lease: Lease, seconds: float) -> None:
@@ -114,10 +112,8 @@ def _link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _register(
-    job: Job, folder: JobFolder, result: dict[str, Any], manifest: bundle.Manifest, number: int, run_id: str
-) -> ModelVersion:
-    version = model_version_publish(
+def _register(job: Job, result: dict[str, Any], manifest: bundle.Manifest, number: int, run_id: str) -> ModelVersion:
+    return model_version_publish(
         workspace=job.workspace,
         name=job.model_name,
         number=number,
@@ -133,9 +129,5 @@ def _register(
         mlflow_run_id=run_id,
         mlflow_version=number,
         size_bytes=manifest.size_bytes,
+        created_by=job.created_by,
     )
-    reports = {name: read_json(folder.artifacts_path / f"{name}.json") for name in REPORTS}
-    found = {name: report for name, report in reports.items() if report is not None}
-    if found and version.report != found:
-        ModelVersion.objects.filter(pk=version.pk).update(report=found)
-    return version

@@ -12,6 +12,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from apps.jobs import services
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.2
 #: How often the row is asked for a cancel, and events are brought into it.
 LOOK_S = 0.5
-HEARTBEAT_S = 5.0
+HEARTBEAT_S = settings.JOB_LEASE_S / 6
 #: How long a child may take to write its last checkpoint before it is killed.
 CANCEL_GRACE_S = 30.0
 

@@ -60,6 +60,17 @@ class CloneRequest(Request):
     title: Annotated[str, Field(max_length=200)] = ""
 
 
+class JobQuery(Request):
+    """Filters of the list of jobs."""
+
+    status: Literal["", "active", "queued", "running", "succeeded", "failed", "errored", "cancelled"] = ""
+    kind: Literal["", "train", "compress"] = ""
+    task: Annotated[str, Field(max_length=63)] = ""
+    model: Annotated[str, Field(max_length=63)] = ""
+    dataset: Annotated[str, Field(max_length=127)] = ""
+    search: Annotated[str, Field(max_length=200)] = ""
+
+
 class ModelRef(Schema):
     name: str
     version: int

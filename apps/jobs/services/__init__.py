@@ -1,7 +1,7 @@
 """Changes to jobs. Each is one service: keyword-only, a conditional update, and a transition row."""
 
 from apps.jobs.services.creating import job_clone, job_create, job_preview
-from apps.jobs.services.deciding import job_can_resume, job_cancel, job_delete, job_resume, job_retry
+from apps.jobs.services.deciding import job_cancel, job_delete, job_resume, job_retry
 from apps.jobs.services.hosts import devices_report, worker_gone, worker_report, workers_forget
 from apps.jobs.services.leasing import (
     MAX_CRASHES,
@@ -29,7 +29,6 @@ __all__ = [
     "devices_report",
     "job_adopt",
     "job_apply_events",
-    "job_can_resume",
     "job_cancel",
     "job_cancel_requested",
     "job_claim",

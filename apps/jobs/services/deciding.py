@@ -15,9 +15,7 @@ from apps.accounts.services import audit_record
 from apps.core.errors import Conflict
 from apps.jobs import queue
 from apps.jobs.models import Job, JobStatus, JobTransition
-
-#: From these a job can be queued again; a succeeded one is cloned instead.
-STOPPED = (JobStatus.FAILED, JobStatus.ERRORED, JobStatus.CANCELLED)
+from apps.jobs.selectors.records import STOPPED, job_can_resume
 
 
 def job_cancel(*, by: Identity, job: Job) -> Job:
@@ -66,12 +64,6 @@ def job_retry(*, by: Identity, job: Job) -> Job:
         best={},
         actual={},
     )
-
-
-def job_can_resume(job: Job) -> bool:
-    """Whether a stopped job left a checkpoint, or even its finished bundle."""
-    detail = job.progress_detail
-    return job.status in STOPPED and not detail.get("fresh") and bool(detail.get("checkpoint") or detail.get("bundle"))
 
 
 def _queue_again(by: Identity, job: Job, reason: str, **fields: Any) -> Job:

@@ -9,6 +9,7 @@ import logging
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce
@@ -20,8 +21,8 @@ from apps.jobs.selectors.queue import DEVICE_FRESH, queue_order
 
 logger = logging.getLogger(__name__)
 
-#: How long a lease lasts without a heartbeat; heartbeats come every 5 s.
-LEASE = timedelta(seconds=30)
+#: How long a lease lasts without a heartbeat; six heartbeats come in that time.
+LEASE = timedelta(seconds=settings.JOB_LEASE_S)
 #: After this silence of a whole host, its jobs go elsewhere. Long, since its children may still run.
 HOST_LOST = timedelta(minutes=5)
 #: A child that dies this often without a word is not started again.

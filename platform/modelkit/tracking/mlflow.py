@@ -81,6 +81,8 @@ class MlflowSink:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
                 found = self._client.get_experiment_by_name(name)
+        if found is None:
+            raise SinkUnavailable(f"The experiment {name} vanished while it was made.")
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
