@@ -107,6 +107,8 @@ MODEL_PATHS = [HOME / "models", *env.paths("TUNEYARD_MODEL_PATHS")]
 
 REDIS_URL = env.text("REDIS_URL", f"unix://{RUN_DIR / 'redis.sock'}")
 MLFLOW_TRACKING_URI = env.text("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+#: How long a worker's lease on a job lasts without a heartbeat; after it, the next worker takes the job over.
+JOB_LEASE_S = env.integer("TUNEYARD_JOB_LEASE_S", 30, low=2, high=600)
 LAUNCHER_SOCKET = env.folder("TUNEYARD_LAUNCHER_SOCKET", RUN_DIR / "launcher.sock")
 
 CACHES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -134,9 +134,7 @@ class Params(BaseParams):
         ge=0,
         le=50,
     )
-    seed: int = param(
-        0, title="Seed", help="Same seed, same data, same machine: the same model.", ge=0, le=2**31 - 1
-    )
+    seed: int = param(0, title="Seed", help="Same seed, same data, same machine: the same model.", ge=0, le=2**31 - 1)
 
     @field_validator(*LOOP_ONLY)
     @classmethod
@@ -183,7 +181,7 @@ class Response(BaseModel):
 
 def predict_resources(params: BaseParams, footprint: Footprint) -> Resources:
     """Memory, time and disk of a run. The constants are fitted to runs measured with `benchmarks.training`."""
-    assert isinstance(params, Params)
+    params = cast(Params, params)
     mib = 2**20
     rows = footprint.rows_train + footprint.rows_validation
     # A core computes about 40 G multiply-adds a second in training of small encoders, embedding lookups cost nothing.
@@ -214,15 +212,40 @@ SPEC = TaskSpec(
             title="Text",
             kind="text",
             synonyms=(
-                "text", "sentence", "content", "message", "review", "query", "question", "utterance", "title", "v2",
-                "文本", "内容", "评论", "句子", "标题",
+                "text",
+                "sentence",
+                "content",
+                "message",
+                "review",
+                "query",
+                "question",
+                "utterance",
+                "title",
+                "v2",
+                "文本",
+                "内容",
+                "评论",
+                "句子",
+                "标题",
             ),
         ),
         Column(
             role="label",
             title="Label",
             kind="category",
-            synonyms=("label", "category", "class", "intent", "target", "sentiment", "tag", "v1", "标签", "类别", "分类"),
+            synonyms=(
+                "label",
+                "category",
+                "class",
+                "intent",
+                "target",
+                "sentiment",
+                "tag",
+                "v1",
+                "标签",
+                "类别",
+                "分类",
+            ),
         ),
     ),
     params=Params,
