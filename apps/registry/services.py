@@ -264,7 +264,7 @@ def aliases_mirror(model: RegisteredModel) -> bool:
     name = mlflow_gateway.registered_name(model.workspace.name, model.name)
     wanted = dict(Alias.objects.filter(model=model).values_list("name", "version__number"))
     try:
-        there = {alias: row.version for row in mlflow_gateway.versions(name) for alias in row.aliases}
+        there = mlflow_gateway.aliases(name)
         for alias in there.keys() - wanted.keys():
             mlflow_gateway.alias_delete(name, alias)
         for alias, number in wanted.items():

@@ -48,8 +48,8 @@ def disk_full_is_user_error() -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if not full and "no space left" not in str(error).lower():
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if not full and not any(text in str(error).lower() for text in ("no space left", "file too large")):
             raise
         raise UserError(
             "disk_full",

@@ -124,7 +124,7 @@ UPLOAD_LIMIT_BYTES = env.integer("TUNEYARD_UPLOAD_LIMIT_MB", 4096, low=1, high=1
 # On the disk of the storage, so that an upload is moved into place, not copied; Django refuses to start without it.
 FILE_UPLOAD_TEMP_DIR = HOME / "storage" / "incoming"
 FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+FILE_UPLOAD_HANDLERS = ["apps.core.uploads.HashingUploadHandler"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
 
