@@ -1,4 +1,4 @@
-"""Tells the workers to look at a version. The one file of this app that knows `apps.jobs.queue`, a leaf without nouns."""
+"""Tells workers to look at a version. The one file of this app that knows `apps.jobs.queue`, a leaf without nouns."""
 
 from __future__ import annotations
 

@@ -68,8 +68,11 @@ def sample_import(
 def _received(path: Path) -> UploadedPart:
     """A copy that may be taken away, as if it had been uploaded."""
     settings.FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(suffix=".upload", dir=settings.FILE_UPLOAD_TEMP_DIR, delete=False) as target:
-        with path.open("rb") as source:
-            shutil.copyfileobj(source, target)
+    incoming = settings.FILE_UPLOAD_TEMP_DIR
+    with (
+        path.open("rb") as source,
+        tempfile.NamedTemporaryFile(suffix=".upload", dir=incoming, delete=False) as target,
+    ):
+        shutil.copyfileobj(source, target)
     copy: dict[str, Any] = {"path": Path(target.name), "size_bytes": path.stat().st_size}
     return UploadedPart(part="all", name=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), **copy)

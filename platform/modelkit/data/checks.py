@@ -237,7 +237,8 @@ def _reading(staged: Staged) -> Iterable[Check]:
     yield _met(
         "ragged_rows", staged.ragged,
         f"{n:,} rows have more or fewer cells than the header." if n else "Every row has as many cells as the header.",
-        fix="drop_ragged_rows", hint="Cells too many are ignored, cells too few are empty. Quote cells that hold the delimiter.",
+        fix="drop_ragged_rows",
+        hint="Cells too many are ignored, missing ones empty. Quote cells that hold the delimiter.",
     )  # fmt: skip
     n = staged.damaged.count
     yield _met(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -195,7 +194,7 @@ def _map(prepared: Prepared, sources: Sequence[Source], columns: Sequence[Column
         if not found.suggestions[missing]:
             raise UserError(
                 f"{missing}_missing",
-                f"{table.found.file} has no column for the {missing}: its columns are {', '.join(table.found.columns)}.",
+                f"{table.found.file} has no column for the {missing}; it has {', '.join(table.found.columns)}.",
                 f"Add a column with the {missing} of each row; check the delimiter if there should be one.",
                 field=f"mapping.{missing}",
             )
@@ -334,7 +333,7 @@ def _write(
             progress(0.8 + 0.15 * written / total)
         if pending:
             writer.write_table(pa.Table.from_batches(pending, schema))
-    os.replace(partial, target / store.ROWS)
+    partial.replace(target / store.ROWS)
     return digest.hexdigest()
 
 

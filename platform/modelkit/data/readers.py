@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -192,12 +193,8 @@ class TableFile:
 
     def _look_json(self, format: Format) -> tuple[str, ...]:
         keys: dict[str, None] = {}
-        count = 0
-        for _, value in self._objects(format):
+        for _, value in islice(self._objects(format), PROFILE_ROWS):
             keys.update(dict.fromkeys(value))
-            count += 1
-            if count >= PROFILE_ROWS:
-                break
         if not keys:
             example = 'for example {"text": "My card has not arrived", "label": "card_arrival"}'
             raise UserError(
