@@ -94,7 +94,9 @@ def _run(
 ) -> None:
     unknown = fixes - FIXES.keys()
     if unknown:
-        raise UserError("unknown_fix", f"There is no fix {min(unknown)!r}.", f"Fixes are {', '.join(FIXES)}.", field="fixes")
+        raise UserError(
+            "unknown_fix", f"There is no fix {min(unknown)!r}.", f"Fixes are {', '.join(FIXES)}.", field="fixes"
+        )
     rule = splits.rule_for(file.part for file in files)
     sources = _open(files, columns, options, prepared)
     if not _map(prepared, sources, columns, declared):
@@ -129,7 +131,9 @@ def _run(
         if len(prepared.labels) < 2 and label:
             raise _one_class(prepared.labels, prepared.mapping[label])
         if prepared.splits["train"] == 0:
-            raise UserError("train_empty", "No row is left to train on.", "Leave out a fix, or add rows.", field="train")
+            raise UserError(
+                "train_empty", "No row is left to train on.", "Leave out a fix, or add rows.", field="train"
+            )
         text = next((role.role for role in columns if role.kind == "text" and role.role in prepared.mapping), None)
         prepared.stats = stats.compute(connection, text=text, label=label)
         given = rule.parts != ("all",)
@@ -176,7 +180,9 @@ def _map(prepared: Prepared, sources: Sequence[Source], columns: Sequence[Column
         if len(table.found.columns) < 2:
             raise
         suggested = roles.map_columns(profiles, columns, {})
-        prepared.detected["suggestions"] = {role: [name] for role, name in suggested.columns.items()} | suggested.suggestions
+        prepared.detected["suggestions"] = {
+            role: [name] for role, name in suggested.columns.items()
+        } | suggested.suggestions
         prepared.error = {"code": error.code, "message": error.message, "hint": error.hint, "field": error.field}
         prepared.status = "needs_mapping"
         return False
@@ -258,7 +264,7 @@ def _divide(connection: duckdb.DuckDBPyConnection, rule: SplitRule, label: str |
         )
 
 
-_RANK = "CASE split WHEN 'train' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END"
+_RANK = "CASE placed.split WHEN 'train' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END"
 
 
 def _fix(connection: duckdb.DuckDBPyConnection, fixes: frozenset[str], label: str | None) -> None:
@@ -302,7 +308,7 @@ def _write(
         f"""SELECT substr(placed.key, 1, 16) || '-' || placed.occurrence AS row_id, staged.position, staged.source,
             placed.split AS split, {", ".join(f"staged.{store.name(role)}" for role in used)}
             FROM placed JOIN staged USING (seq)
-            ORDER BY {_RANK.replace("split", "placed.split", 1)}, placed.seq"""
+            ORDER BY {_RANK}, placed.seq"""
     ).to_arrow_reader(1024)
     schema = pa.schema(
         [("row_id", pa.string()), ("position", pa.int64()), ("source", pa.string()), ("split", pa.string())]
@@ -350,9 +356,9 @@ def _write_card(target: Path, prepared: Prepared, task: str, columns: Sequence[C
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
-    row = connection.execute(query).fetchone()
-    assert row is not None  # noqa: S101  an aggregate always answers
-    return row
+    # Fetched whole: a result with rows left would block the connection.
+    (row,) = connection.execute(query).fetchall()
+    return tuple(row)
 
 
 def _split_counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:

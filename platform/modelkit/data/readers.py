@@ -200,7 +200,9 @@ class TableFile:
                 break
         if not keys:
             example = 'for example {"text": "My card has not arrived", "label": "card_arrival"}'
-            raise UserError("no_rows", "The file holds no JSON objects.", f"Each row is an object, {example}.", field="file")
+            raise UserError(
+                "no_rows", "The file holds no JSON objects.", f"Each row is an object, {example}.", field="file"
+            )
         return tuple(keys)
 
     # --- streaming --------------------------------------------------------------------------------------------------
@@ -220,7 +222,10 @@ class TableFile:
                 if "field larger" in str(error):
                     raise _too_large(line, CELL_LIMIT) from None
                 raise UserError(
-                    "not_a_table", f"Line {line} cannot be read: {error}.", "Save the table as CSV (UTF-8).", field="file"
+                    "not_a_table",
+                    f"Line {line} cannot be read: {error}.",
+                    "Save the table as CSV (UTF-8).",
+                    field="file",
                 ) from None
 
     def _delimited_rows(self) -> Iterator[Row]:

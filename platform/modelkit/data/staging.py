@@ -117,7 +117,9 @@ def stage(
                     if is_damaged(values[text_role]):
                         text = values[text_role]
                         staged.damaged.add(file=name, line=row.line, text=_short(text), repaired=_short(repair(text)))
-                unlabelled = next((r.role for r in used if r.kind == "category" and r.required and not values[r.role]), "")
+                unlabelled = next(
+                    (r.role for r in used if r.kind == "category" and r.required and not values[r.role]), ""
+                )
                 if unlabelled:
                     text = _short(values.get(text_role or "", ""))
                     staged.unlabelled.add(file=name, line=row.line, text=text)

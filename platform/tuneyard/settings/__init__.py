@@ -107,6 +107,8 @@ MODEL_PATHS = [HOME / "models", *env.paths("TUNEYARD_MODEL_PATHS")]
 
 REDIS_URL = env.text("REDIS_URL", f"unix://{RUN_DIR / 'redis.sock'}")
 MLFLOW_TRACKING_URI = env.text("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+#: How long a worker's lease on a job lasts without a heartbeat; after it, the next worker takes the job over.
+JOB_LEASE_S = env.integer("TUNEYARD_JOB_LEASE_S", 30, low=2, high=600)
 LAUNCHER_SOCKET = env.folder("TUNEYARD_LAUNCHER_SOCKET", RUN_DIR / "launcher.sock")
 
 CACHES = {
@@ -122,7 +124,7 @@ UPLOAD_LIMIT_BYTES = env.integer("TUNEYARD_UPLOAD_LIMIT_MB", 4096, low=1, high=1
 # On the disk of the storage, so that an upload is moved into place, not copied; Django refuses to start without it.
 FILE_UPLOAD_TEMP_DIR = HOME / "storage" / "incoming"
 FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+FILE_UPLOAD_HANDLERS = ["apps.core.uploads.HashingUploadHandler"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
 
@@ -179,8 +181,8 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = env.folder("TUNEYARD_STATIC_ROOT", HOME / "static")
-#: Without a collected folder WhiteNoise serves straight from the finders, so that a fresh checkout needs no extra step.
-WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()
+#: Only an image names a collected folder. Elsewhere WhiteNoise serves from the finders: no extra step, never stale.
+WHITENOISE_USE_FINDERS = not env.text("TUNEYARD_STATIC_ROOT")
 WHITENOISE_AUTOREFRESH = DEBUG
 
 SILENCED_SYSTEM_CHECKS: list[str] = []

@@ -40,6 +40,8 @@ def main() -> int:
     identity = hashlib.sha256(str(configuration.home).encode()).hexdigest()[:16]
     supervisor = Supervisor(catalogue, console, identity=identity, environment=environment)
     announce = {"web": lambda: console.block(welcome(configuration, environment["MLFLOW_TRACKING_URI"]))}
+    if configuration.mlflow_uri is None:
+        announce["mlflow"] = lambda: console.say("MLflow answers.")
     if hasattr(os, "pidfd_open"):
         # The default watcher of Python 3.11 takes one thread for each child.
         asyncio.set_child_watcher(asyncio.PidfdChildWatcher())

@@ -133,13 +133,15 @@ class Child:
         return returncode
 
     async def _spawn(self) -> asyncio.subprocess.Process:
+        # A pipe of our own: `wait` on asyncio's would not return while a grandchild still holds its other end.
+        reading, writing = os.pipe()
         Child.starting += 1
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self.service.command,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
+                stdout=writing,
+                stderr=writing,
                 env=self._environment,
                 # A session of its own: Ctrl-C on the terminal reaches the supervisor only, which stops in order.
                 start_new_session=True,
@@ -147,10 +149,14 @@ class Child:
                 preexec_fn=die_with_parent(self.service.nice),
             )
             Child.known.add(self._process.pid)
+        except BaseException:
+            os.close(reading)
+            raise
         finally:
+            os.close(writing)
             Child.starting -= 1
         # Its own task, which outlives the process: children that live on keep writing to the same pipe.
-        follower = asyncio.create_task(self._follow(self._process))
+        follower = asyncio.create_task(self._follow(reading))
         self._followers.add(follower)
         follower.add_done_callback(self._followers.discard)
         return self._process
@@ -162,10 +168,11 @@ class Child:
             await until_ready(self.service.ready)
         self.ready.set()
 
-    async def _follow(self, process: asyncio.subprocess.Process) -> None:
-        output = process.stdout
-        if output is None:
-            return
+    async def _follow(self, descriptor: int) -> None:
+        output = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(output), os.fdopen(descriptor, "rb", buffering=0)
+        )
         rest = b""
         while chunk := await output.read(64 * 1024):
             *lines, rest = (rest + chunk).split(b"\n")

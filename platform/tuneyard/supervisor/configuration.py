@@ -72,7 +72,17 @@ def make_folders(configuration: Configuration) -> None:
     """The home's folders. Sockets lie in a folder that only this user may enter."""
     home = configuration.home
     try:
-        for name in ("logs", "redis", "mlflow/artifacts", "storage/incoming", "jobs", "bundles", "serving", "models"):
+        for name in (
+            "logs",
+            "redis",
+            "mlflow/artifacts",
+            "storage/incoming",
+            "jobs",
+            "bundles",
+            "serving",
+            "models",
+            "static",
+        ):
             (home / name).mkdir(parents=True, exist_ok=True)
         configuration.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -24,10 +24,10 @@ class _File(RotatingFileHandler):
 
     def write_line(self, text: str) -> None:
         try:
+            if self.stream is not None and self.stream.tell() + len(text) >= self.maxBytes:
+                self.doRollover()
             if self.stream is None:
                 self.stream = self._open()
-            if self.stream.tell() + len(text) >= self.maxBytes:
-                self.doRollover()
             self.stream.write(text)
             self.stream.flush()
         except OSError:

@@ -27,7 +27,7 @@ maxmemory-policy noeviction
 daemonize no
 # The title would overwrite the environment, by which leftovers of an instance are recognised.
 set-proc-title no
-loglevel notice
+loglevel warning
 """
 
 

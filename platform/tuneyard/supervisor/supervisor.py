@@ -17,7 +17,9 @@ from tuneyard.supervisor.kernel import MARKER, become_subreaper, end, processes_
 from tuneyard.supervisor.service import Service
 
 #: What trainings and serving may take to stop when the supervisor itself was killed.
-GUARDIAN_GRACE_S = 20.0
+GUARDIAN_GRACE_S = 30.0
+#: How long a service lets another one start before it takes the processor too.
+COURTESY_S = 10.0
 _SWEEP_GRACE_S = 5.0
 
 
@@ -25,9 +27,16 @@ class Supervisor:
     """One start of one instance. `identity` is a word that stands for the home."""
 
     def __init__(
-        self, services: Sequence[Service], console: Console, *, identity: str, environment: Mapping[str, str]
+        self,
+        services: Sequence[Service],
+        console: Console,
+        *,
+        identity: str,
+        environment: Mapping[str, str],
+        guardian_grace_s: float = GUARDIAN_GRACE_S,
     ) -> None:
         self._console = console
+        self._guardian_grace_s = guardian_grace_s
         self._marker = f"{identity}.{secrets.token_hex(8)}"
         self._environment = {**environment, MARKER: self._marker}
         self.children = {service.name: Child(service, console, self._environment) for service in services}
@@ -52,7 +61,7 @@ class Supervisor:
         failed = False
         try:
             stop = asyncio.create_task(self._asked_to_stop.wait())
-            pending: set[asyncio.Task[object]] = {*tasks, stop}  # type: ignore[arg-type]
+            pending: set[asyncio.Task[object]] = {*tasks, stop}
             while not stop.done() and not failed:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done - {stop}:
@@ -85,6 +94,9 @@ class Supervisor:
         for name in child.service.needs:
             if name in self.children:
                 await self.children[name].ready.wait()
+        for name in child.service.after:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.children[name].ready.wait(), COURTESY_S)
         if not self._asked_to_stop.is_set():
             await child.run()
 
@@ -122,7 +134,7 @@ class Supervisor:
         Child.starting += 1
         try:
             self._guardian = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tuneyard.supervisor.guardian", self._marker, str(GUARDIAN_GRACE_S)),
+                *(sys.executable, "-m", "tuneyard.supervisor.guardian", self._marker, str(self._guardian_grace_s)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 env=environment,

@@ -1,0 +1,1 @@
+"""Dynamic INT8: weights stored in eight bits, activations quantized as they come."""

@@ -1,0 +1,59 @@
+"""`python -m modelkit.serving.agent --home HOME`: serve what `serving/desired.json` of that folder asks for."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from modelkit.serving.agent.keeper import PortInUse
+from modelkit.serving.agent.supervise import Agent
+from modelkit.serving.paths import ServingPaths
+
+logger = logging.getLogger("modelkit.serving.agent")
+
+
+async def _run(paths: ServingPaths, host: str, port: int, threads: int) -> None:
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    await Agent(paths, host=host, port=port, threads=threads).run(stop)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m modelkit.serving.agent", description=__doc__)
+    parser.add_argument(
+        "--home", type=Path, default=os.environ.get("TUNEYARD_HOME"), required="TUNEYARD_HOME" not in os.environ
+    )
+    parser.add_argument("--host", default=os.environ.get("TUNEYARD_HOST", "127.0.0.1"))
+    parser.add_argument(
+        "--port", type=int, default=int(os.environ.get("TUNEYARD_SERVING_PORT", "8701")), help="0: any free port"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=min(2, os.cpu_count() or 1), help="batches that one runner computes at once"
+    )
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    paths = ServingPaths(options.home.absolute())
+    paths.ensure()
+    with paths.lock.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.error("Another agent serves %s already.", paths.home)
+            return 2
+        try:
+            asyncio.run(_run(paths, options.host, options.port, options.threads))
+        except PortInUse as error:
+            logger.error("%s", error)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

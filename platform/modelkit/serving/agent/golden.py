@@ -1,0 +1,105 @@
+"""The golden set of a bundle, asked of a running model and compared with the frozen answers.
+
+A model passes when no class probability moved by more than the tolerance of its precision. Labels may then differ
+only where two classes were that close already, which rounding on another processor can turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from modelkit import bundle
+from modelkit.serving.plan import GoldenReplay
+from modelkit.serving.wire import Ask, Status, ask
+
+#: Largest drift of a class probability. What was frozen are the answers of the model as trained, in full precision.
+TOLERANCE = {"fp32": 0.01}
+#: Variants were measured when they were made; here only gross faults matter: a wrong file, a wrong order of classes.
+TOLERANCE_VARIANT = 0.35
+MIN_AGREEMENT_VARIANT = 0.9
+
+_CHUNK = 16
+_TIMEOUT_S = 60.0
+
+
+class GoldenFailed(Exception):
+    """The model could not be asked; the message says why."""
+
+
+def compare(expected: Sequence[dict[str, Any]], given: Sequence[dict[str, Any]]) -> GoldenReplay:
+    """Agreement of labels and the largest drift of a probability; a missing class counts as drift 1."""
+    if len(expected) != len(given):
+        raise GoldenFailed(f"{len(given)} answers came for {len(expected)} golden inputs.")
+    agree = sum(a["label"] == b["label"] for a, b in zip(expected, given, strict=True))
+    drift = 0.0
+    for a, b in zip(expected, given, strict=True):
+        scores = b.get("scores") or {}
+        if scores.keys() != a["scores"].keys():
+            drift = 1.0
+            break
+        drift = max(drift, max((abs(scores[label] - p) for label, p in a["scores"].items()), default=0.0))
+    return GoldenReplay(total=len(expected), agree=agree, max_drift=round(drift, 6))
+
+
+def verdict(replay: GoldenReplay, precision: str) -> str:
+    """Why this replay is not good enough; empty when it is."""
+    tolerance = TOLERANCE.get(precision, TOLERANCE_VARIANT)
+    agrees = precision in TOLERANCE or replay.agree >= MIN_AGREEMENT_VARIANT * replay.total
+    if replay.max_drift <= tolerance and agrees:
+        return ""
+    return (
+        f"The served model does not answer as the trained one did: {replay.agree} of {replay.total} golden answers "
+        f"agree, a probability differs by up to {replay.max_drift:.3f} (allowed: {tolerance:g})."
+    )
+
+
+async def replay_runner(folder: Path, socket: Path) -> GoldenReplay:
+    """Ask the runner itself. Raises GoldenFailed, OSError."""
+    golden = await asyncio.to_thread(bundle.golden, folder)
+    given: list[dict[str, Any]] = []
+    for start in range(0, len(golden.inputs), _CHUNK):
+        payload = orjson.dumps(golden.inputs[start : start + _CHUNK])
+        reply = await ask(str(socket), Ask.PREDICT_SCORES, payload, timeout_s=_TIMEOUT_S)
+        if reply.status is not Status.OK:
+            raise GoldenFailed(f"The model failed on its golden set: {reply.body.decode(errors='replace')[:300]}")
+        given.extend(orjson.loads(reply.body))
+    return compare(golden.outputs, given)
+
+
+async def replay_live(folder: Path, *, port: int, token: str, workspace: str, name: str, revision: int) -> GoldenReplay:
+    """Ask through the front, as a caller would, but for this revision only. Raises GoldenFailed, OSError."""
+    golden = await asyncio.to_thread(bundle.golden, folder)
+    headers = {
+        "authorization": f"Bearer {token}",
+        "x-tuneyard-workspace": workspace,
+        "x-tuneyard-revision": str(revision),
+    }
+    given = await asyncio.to_thread(_post_all, port, f"/predict/{name}", headers, golden.inputs, revision)
+    return compare(golden.outputs, given)
+
+
+def _post_all(port: int, path: str, headers: dict[str, str], inputs: list[Any], revision: int) -> list[dict[str, Any]]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
+    try:
+        given: list[dict[str, Any]] = []
+        for start in range(0, len(inputs), _CHUNK):
+            body = orjson.dumps({"inputs": inputs[start : start + _CHUNK], "scores": True})
+            connection.request("POST", path, body, headers)
+            answer = connection.getresponse()
+            data = orjson.loads(answer.read())
+            if answer.status != 200:
+                raise GoldenFailed(f"The live endpoint answered {answer.status}: {data['error']['message']}")
+            if data["revision"] != revision:
+                raise GoldenFailed(f"Revision {data['revision']} answered in place of {revision}.")
+            given.extend(data["outputs"])
+        return given
+    except (http.client.HTTPException, orjson.JSONDecodeError) as error:
+        raise GoldenFailed(f"The live endpoint gave no answer that can be read: {error!r}") from error
+    finally:
+        connection.close()

@@ -1,0 +1,317 @@
+"""The agent's loop: read what is desired, compare, act, report. Level-triggered: every pass starts from the files."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from modelkit.serving.agent import golden, state
+from modelkit.serving.agent.keeper import FrontKeeper
+from modelkit.serving.agent.revision import Revision
+from modelkit.serving.agent.routing import routing_table
+from modelkit.serving.agent.state import SavedEndpoint, SavedState
+from modelkit.serving.paths import ServingPaths, write_atomic
+from modelkit.serving.plan import (
+    Action,
+    Actual,
+    DesiredEndpoint,
+    DesiredRevision,
+    DesiredSet,
+    Drain,
+    EndpointKey,
+    EndpointStatus,
+    Forget,
+    GoldenReplay,
+    Limits,
+    ObservedEndpoint,
+    ObservedSet,
+    Point,
+    Start,
+    plan,
+)
+
+logger = logging.getLogger("modelkit.serving.agent")
+
+TICK_S = 0.05
+REPORT_EVERY_S = 1.0
+_STOP_S = 8.0
+_FRONT_WAIT_S = 30.0
+
+
+@dataclass
+class EndpointState:
+    """An endpoint as this host has it. `weights` is where traffic points; it outlives a failed deployment."""
+
+    limits: Limits = field(default_factory=Limits)
+    weights: dict[int, int] = field(default_factory=dict)
+    revisions: dict[int, Revision] = field(default_factory=dict)
+
+
+class Agent:
+    """Owner of everything that serves on this host."""
+
+    def __init__(self, paths: ServingPaths, *, host: str, port: int, threads: int) -> None:
+        self._paths = paths
+        self._threads = threads
+        self._saved = state.load(paths.state)
+        self._front = FrontKeeper(paths, host, port)
+        # Kept in memory only; a new agent makes a new one and pushes its hash.
+        self._token = "ty_" + secrets.token_urlsafe(32)
+        self._token_hash = hashlib.sha256(self._token.encode()).hexdigest()
+        self._endpoints: dict[EndpointKey, EndpointState] = {}
+        self._desired = DesiredSet()
+        self._desired_mtime_ns = 0
+        self._desired_read = False
+        self._problem = ""
+        self._generation = self._saved.routing_generation
+        self._routed = b""
+        self._confirmed = False
+        self._routing_lock = asyncio.Lock()
+        self._reported = ObservedSet()
+        self._reported_at = 0.0
+
+    # --- the loop ---
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; then end the front and every runner. Raises PortInUse."""
+        self._readopt()
+        try:
+            while not stop.is_set():
+                await self._pass()
+                try:
+                    await asyncio.wait_for(stop.wait(), TICK_S)
+                except TimeoutError:
+                    continue
+        finally:
+            await self._end()
+
+    async def _pass(self) -> None:
+        self._read_desired()
+        self._front.watch()
+        for revision in list(self._revisions()):
+            revision.watch()
+        if self._desired_read:
+            await self._act()
+        self._save()
+        self._report()
+
+    async def _act(self) -> None:
+        drains: list[Revision] = []
+        for action in plan(self._desired.endpoints, self._actual()):
+            drains.extend(self._apply(action))
+        self._adopt_limits()
+        self._prune()
+        # Traffic first, and confirmed by the front, so that nobody is sent to a runner that drains.
+        if await self._push_routing():
+            for revision in drains:
+                revision.drain()
+
+    def _apply(self, action: Action) -> list[Revision]:
+        endpoint = self._endpoints.setdefault(action.endpoint, EndpointState())
+        if isinstance(action, Start):
+            spec = self._spec(action.endpoint, action.number)
+            if spec is None:
+                endpoint.weights.pop(action.number, None)
+                return []
+            revision = endpoint.revisions[action.number] = self._revision(action.endpoint, spec)
+            revision.start()
+        elif isinstance(action, Point):
+            logger.info("%s: traffic goes to %s.", action.endpoint[1], dict(action.weights) or "nobody")
+            endpoint.weights = dict(action.weights)
+        elif isinstance(action, Forget):
+            endpoint.weights = {}
+        elif isinstance(action, Drain):
+            return [endpoint.revisions[action.number]]
+        return []
+
+    def _spec(self, key: EndpointKey, number: int) -> DesiredRevision | None:
+        wanted = self._wanted(key)
+        for revision in wanted.revisions if wanted is not None else ():
+            if revision.number == number:
+                return revision
+        # Pointed at but no longer desired: the last good revision of a failed deployment, known from our own state.
+        for saved in self._saved.endpoints:
+            for old in saved.revisions if (saved.workspace, saved.name) == key else ():
+                if old.spec.number == number:
+                    return old.spec
+        return None
+
+    def _prune(self) -> None:
+        """Let go of what has ended: drained revisions, failures nobody asks for, endpoints without either."""
+        for key, endpoint in list(self._endpoints.items()):
+            wanted = self._wanted(key)
+            listed = {r.number for r in wanted.revisions} if wanted is not None and wanted.state == "running" else set()
+            for number, revision in list(endpoint.revisions.items()):
+                over = revision.phase == "failed" and number not in listed and number not in endpoint.weights
+                if revision.gone or over:
+                    del endpoint.revisions[number]
+            if wanted is None and not endpoint.revisions:
+                del self._endpoints[key]
+
+    # --- what is desired ---
+
+    def _read_desired(self) -> None:
+        try:
+            mtime_ns = self._paths.desired.stat().st_mtime_ns
+            if mtime_ns == self._desired_mtime_ns:
+                return
+            self._desired = DesiredSet.model_validate_json(self._paths.desired.read_bytes())
+        except FileNotFoundError:
+            return
+        except (OSError, ValidationError) as error:
+            self._problem = f"The desired set cannot be read, so the last one holds: {str(error)[:300]}"
+            logger.error(self._problem)
+            self._desired_mtime_ns = mtime_ns
+            return
+        self._desired_mtime_ns = mtime_ns
+        self._desired_read = True
+        self._problem = ""
+
+    def _wanted(self, key: EndpointKey) -> DesiredEndpoint | None:
+        return next((endpoint for endpoint in self._desired.endpoints if endpoint.key == key), None)
+
+    def _adopt_limits(self) -> None:
+        for wanted in self._desired.endpoints:
+            self._endpoints.setdefault(wanted.key, EndpointState()).limits = wanted.limits
+
+    def _actual(self) -> dict[EndpointKey, Actual]:
+        return {
+            key: Actual({n: r.phase for n, r in endpoint.revisions.items()}, endpoint.weights)
+            for key, endpoint in self._endpoints.items()
+        }
+
+    # --- revisions ---
+
+    def _revisions(self) -> Iterable[Revision]:
+        return (revision for endpoint in self._endpoints.values() for revision in endpoint.revisions.values())
+
+    def _revision(self, key: EndpointKey, spec: DesiredRevision) -> Revision:
+        return Revision(self._paths, key, spec, self._replay_live, threads=self._threads)
+
+    async def _replay_live(self, revision: Revision) -> GoldenReplay:
+        """Offer the revision to the front without traffic, and ask it there."""
+        until = time.monotonic() + _FRONT_WAIT_S
+        while not await self._push_routing():
+            if time.monotonic() > until:
+                raise golden.GoldenFailed("The front does not answer, so the live path could not be checked.")
+            await asyncio.sleep(0.05)
+        workspace, name = revision.key
+        return await golden.replay_live(
+            Path(revision.spec.bundle),
+            port=self._front.port,
+            token=self._token,
+            workspace=workspace,
+            name=name,
+            revision=revision.spec.number,
+        )
+
+    async def _push_routing(self) -> bool:
+        """Write the routing table if it changed; True once the front serves by it."""
+        async with self._routing_lock:
+            table = routing_table(self._desired, self._endpoints, internal=self._token_hash)
+            content = table.model_dump_json().encode()
+            if content == self._routed:
+                return self._confirmed or await self._confirm()
+            self._generation += 1
+            self._confirmed = False
+            write_atomic(
+                self._paths.routing,
+                table.model_copy(update={"generation": self._generation}).model_dump_json().encode(),
+            )
+            self._routed = content
+            return await self._confirm()
+
+    async def _confirm(self) -> bool:
+        self._confirmed = await self._front.reload(self._generation)
+        return self._confirmed
+
+    # --- memory and report ---
+
+    def _readopt(self) -> None:
+        self._front.readopt(self._saved.front)
+        for saved in self._saved.endpoints:
+            key = (saved.workspace, saved.name)
+            endpoint = self._endpoints[key] = EndpointState(saved.limits, dict(saved.weights))
+            for old in saved.revisions:
+                revision = endpoint.revisions[old.spec.number] = self._revision(key, old.spec)
+                revision.readopt(old)
+
+    def _save(self) -> None:
+        endpoints = tuple(
+            SavedEndpoint(
+                workspace=key[0],
+                name=key[1],
+                limits=endpoint.limits,
+                weights=endpoint.weights,
+                revisions=tuple(r.saved() for r in endpoint.revisions.values() if r.phase != "draining"),
+            )
+            for key, endpoint in self._endpoints.items()
+        )
+        current = SavedState(routing_generation=self._generation, front=self._front.saved(), endpoints=endpoints)
+        if current != self._saved:
+            state.save(self._paths.state, current)
+            self._saved = current
+
+    def _report(self) -> None:
+        now = time.monotonic()
+        observed = ObservedSet(
+            generation=self._desired.generation,
+            front=self._front.observed(),
+            endpoints=tuple(self._observe(key, endpoint) for key, endpoint in sorted(self._endpoints.items())),
+            counters=self._front.counters,
+            problem=self._problem,
+        )
+        if observed == self._reported and now - self._reported_at < REPORT_EVERY_S:
+            return
+        self._reported, self._reported_at = observed, now
+        stamped = observed.model_copy(update={"updated_at": time.time()})
+        write_atomic(self._paths.observed, stamped.model_dump_json().encode())
+
+    def _observe(self, key: EndpointKey, endpoint: EndpointState) -> ObservedEndpoint:
+        active = max(endpoint.weights, key=lambda n: endpoint.weights[n], default=None)
+        return ObservedEndpoint(
+            workspace=key[0],
+            name=key[1],
+            status=self._status(key, endpoint),
+            active_revision=active,
+            weights=endpoint.weights,
+            revisions=tuple(revision.observed() for _, revision in sorted(endpoint.revisions.items())),
+        )
+
+    def _status(self, key: EndpointKey, endpoint: EndpointState) -> EndpointStatus:
+        wanted = self._wanted(key)
+        if wanted is None or wanted.state == "stopped":
+            return "stopped"
+        routed = [endpoint.revisions[n] for n in endpoint.weights if n in endpoint.revisions]
+        answering = [revision for revision in routed if revision.status == "live"]
+        failed = [
+            r
+            for r in wanted.revisions
+            if r.number in endpoint.revisions and endpoint.revisions[r.number].phase == "failed"
+        ]
+        if answering:
+            return "live" if len(answering) == len(endpoint.weights) and not failed else "degraded"
+        if any(revision.crash_looping for revision in routed):
+            return "failed"
+        if endpoint.weights and not failed:
+            return "degraded"
+        return "failed" if failed and len(failed) == len(wanted.revisions) else "pending"
+
+    # --- the end ---
+
+    async def _end(self) -> None:
+        """The whole product stops: nothing is left behind, and the next start finds where traffic pointed."""
+        logger.info("Stopping the front and %d runners.", sum(1 for _ in self._revisions()))
+        await self._front.end(_STOP_S)
+        await asyncio.gather(*(revision.end(_STOP_S) for revision in self._revisions()), return_exceptions=True)
+        self._save()
+        self._reported_at = 0.0
+        self._report()

@@ -1,0 +1,1 @@
+"""One module per serving back end; each is a `modelkit.contracts.ServingBackend`."""

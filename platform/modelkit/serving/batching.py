@@ -1,0 +1,184 @@
+"""Batching that waits for nobody: what is queued when a slot is free is the next batch.
+
+Each slot is a thread that runs one batch at a time; a request larger than a batch is cut and takes turns with the
+others, so that it cannot hold them up. The queue is bounded in inputs. Does not know sockets or tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+logger = logging.getLogger(__name__)
+
+
+class Model(Protocol):
+    """The part of `modelkit.contracts.Predictor` that a batch needs."""
+
+    def preprocess(self, inputs: Sequence[Any]) -> Any: ...
+
+    def forward(self, batch: Any) -> Any: ...
+
+    def postprocess(self, raw: Any) -> list[dict[str, Any]]: ...
+
+
+class InvalidInput(ValueError):
+    """The caller's input cannot be preprocessed; the message says why."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """The outputs of one request, in the order of its inputs, or the error that ended it."""
+
+    outputs: list[Any] = field(default_factory=list)
+    error: Exception | None = None
+    queue_ms: float = 0.0
+    preprocess_ms: float = 0.0
+    model_ms: float = 0.0
+
+
+@dataclass(slots=True)
+class _Request:
+    inputs: Sequence[Any]
+    done: Callable[[Answer], None]
+    queued_at: float
+    answer: Answer
+    taken: int = 0
+    finished: int = 0
+
+
+@dataclass(slots=True)
+class _Part:
+    request: _Request
+    start: int
+    stop: int
+
+    @property
+    def inputs(self) -> Sequence[Any]:
+        return self.request.inputs[self.start : self.stop]
+
+
+@dataclass(slots=True)
+class _Result:
+    outputs: list[Any]
+    error: Exception | None
+    preprocess_ms: float
+    model_ms: float
+
+
+class Batcher:
+    """Runs `model` over queued inputs in `slots` threads. All methods belong to the event loop's thread."""
+
+    def __init__(self, model: Model, *, slots: int, max_batch: int = 16, max_queue: int = 2048) -> None:
+        self._model = model
+        self._max_batch = max_batch
+        self._max_queue = max_queue
+        self._queue: deque[_Request] = deque()
+        self._queued = 0
+        self._free = slots
+        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="slot")
+        self._loop = asyncio.get_running_loop()
+        self.in_flight = 0
+
+    @property
+    def queued_inputs(self) -> int:
+        return self._queued
+
+    def submit(self, inputs: Sequence[Any], done: Callable[[Answer], None]) -> bool:
+        """Queue a request; `done` is called once, on the loop. False when the queue is full (then nothing is kept)."""
+        # An idle runner takes any single request, however large: the front has limited it already.
+        if self._queued and self._queued + len(inputs) > self._max_queue:
+            return False
+        answer = Answer(outputs=[None] * len(inputs))
+        self._queue.append(_Request(inputs, done, time.perf_counter(), answer))
+        self._queued += len(inputs)
+        self.in_flight += 1
+        self._pump()
+        return True
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _pump(self) -> None:
+        while self._free and self._queue:
+            parts = self._take()
+            self._free -= 1
+            self._pool.submit(self._run_and_report, parts)
+
+    def _take(self) -> list[_Part]:
+        parts: list[_Part] = []
+        room = self._max_batch
+        now = time.perf_counter()
+        while room and self._queue:
+            request = self._queue.popleft()
+            if request.taken == 0:
+                request.answer.queue_ms = (now - request.queued_at) * 1000
+            stop = min(len(request.inputs), request.taken + room)
+            parts.append(_Part(request, request.taken, stop))
+            room -= stop - request.taken
+            self._queued -= stop - request.taken
+            request.taken = stop
+            if stop < len(request.inputs):
+                self._queue.append(request)
+                break
+        return parts
+
+    def _run_and_report(self, parts: list[_Part]) -> None:
+        results = self._run(parts)
+        # The loop is closed when the process ends while a batch still computes; nobody waits for it then.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._finish, parts, results)
+
+    def _run(self, parts: list[_Part]) -> list[_Result]:
+        """In a slot's thread. A batch that fails is run again request by request, so that only the guilty one fails."""
+        result = self._forward([value for part in parts for value in part.inputs])
+        if result.error is not None and len(parts) > 1:
+            return [self._forward(part.inputs) for part in parts]
+        results, start = [], 0
+        for part in parts:
+            count = part.stop - part.start
+            outputs = result.outputs[start : start + count]
+            results.append(_Result(outputs, result.error, result.preprocess_ms, result.model_ms))
+            start += count
+        return results
+
+    def _forward(self, inputs: Sequence[Any]) -> _Result:
+        begun = time.perf_counter()
+        try:
+            batch = self._model.preprocess(inputs)
+        except ValueError as error:
+            return _Result([], InvalidInput(str(error)), 0.0, 0.0)
+        except Exception as error:
+            logger.exception("Preprocessing %d inputs failed.", len(inputs))
+            return _Result([], error, 0.0, 0.0)
+        ready = time.perf_counter()
+        try:
+            outputs = self._model.postprocess(self._model.forward(batch))
+            if len(outputs) != len(inputs):
+                raise RuntimeError(f"The predictor gave {len(outputs)} answers for {len(inputs)} inputs.")
+        except Exception as error:
+            logger.exception("A batch of %d inputs failed.", len(inputs))
+            return _Result([], error, 0.0, 0.0)
+        return _Result(outputs, None, (ready - begun) * 1000, (time.perf_counter() - ready) * 1000)
+
+    def _finish(self, parts: list[_Part], results: list[_Result]) -> None:
+        self._free += 1
+        for part, result in zip(parts, results, strict=True):
+            request, answer = part.request, part.request.answer
+            answer.error = answer.error or result.error
+            if result.error is None:
+                answer.outputs[part.start : part.stop] = result.outputs
+            answer.preprocess_ms += result.preprocess_ms
+            answer.model_ms += result.model_ms
+            request.finished += part.stop - part.start
+            if request.finished == len(request.inputs):
+                self.in_flight -= 1
+                request.done(answer)
+        self._pump()

@@ -1,0 +1,94 @@
+"""`python -m modelkit.serving.front`: started by the agent, which hands it the listening socket."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import orjson
+import uvloop
+
+from modelkit.serving.front.app import Front
+from modelkit.serving.front.http import Connection
+from modelkit.serving.wire import Ask, FrameProtocol, Reply, Status, reply_frame
+
+logger = logging.getLogger("modelkit.serving.front")
+
+DRAIN_S = 5.0
+
+
+class _Control(FrameProtocol):
+    """The agent's side door: reload the table, read the counters."""
+
+    def __init__(self, front: Front) -> None:
+        super().__init__()
+        self._front = front
+
+    def frame_received(self, request_id: int, code: int, payload: bytes) -> None:
+        if code == Ask.RELOAD:
+            reply = Reply(Status.OK, 0, 0, 0, orjson.dumps({"generation": self._front.reload(), "pid": os.getpid()}))
+        elif code == Ask.STATS:
+            reply = Reply(Status.OK, 0, 0, 0, self._front.stats())
+        else:
+            reply = Reply(Status.ERROR, 0, 0, 0, b"")
+        if self.transport is not None:
+            self.transport.write(reply_frame(request_id, reply))
+
+
+async def serve(listener: socket.socket, routing_file: Path, control: Path) -> None:
+    """Serve until SIGTERM, then answer what has come."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    front = Front(routing_file)
+    front.reload()
+    server = await loop.create_server(lambda: Connection(front), sock=listener, backlog=1024)
+    control.unlink(missing_ok=True)
+    side_door = await loop.create_unix_server(lambda: _Control(front), str(control))
+    control.chmod(0o600)
+    identity = control.stat().st_ino
+    logger.info("Serving on %s.", listener.getsockname()[:2])
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 1.0)
+        front.tick()
+        if not stop.is_set() and not _still_ours(control, identity):
+            logger.warning("The control socket is gone or another's: this front was replaced, so it ends.")
+            break
+    server.close()
+    side_door.close()
+    if _still_ours(control, identity):
+        control.unlink(missing_ok=True)
+    await front.drain(DRAIN_S)
+
+
+def _still_ours(path: Path, identity: int) -> bool:
+    try:
+        return path.stat().st_ino == identity
+    except OSError:
+        return False
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m modelkit.serving.front", description=__doc__)
+    parser.add_argument("--fd", type=int, required=True, help="a listening TCP socket")
+    parser.add_argument("--routing", type=Path, required=True, help="routing.json")
+    parser.add_argument("--control", type=Path, required=True, help="path of the control socket")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    listener = socket.socket(fileno=options.fd)
+    listener.setblocking(False)
+    uvloop.run(serve(listener, options.routing, options.control))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

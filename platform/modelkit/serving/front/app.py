@@ -1,0 +1,270 @@
+"""What each address of the serving port answers. Does not know sockets' bytes (`http`) or how a model is reached."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from modelkit.serving import oip
+from modelkit.serving.front.counters import Counters
+from modelkit.serving.front.exchange import Exchange, Refused
+from modelkit.serving.front.http import Connection, Request
+from modelkit.serving.front.links import Link
+from modelkit.serving.front.problem import (
+    ENCODED_BODY,
+    NOT_FOUND,
+    UNAUTHENTICATED,
+    Problem,
+    method_not_allowed,
+    unavailable,
+)
+from modelkit.serving.front.table import ANY_WORKSPACE, Endpoint, Table
+from modelkit.serving.plan import RoutingTable
+
+logger = logging.getLogger("modelkit.serving.front")
+
+_PREDICT = re.compile(r"/predict/([^/]{1,200})/?")
+_MODEL = re.compile(r"/v2/models/([^/]{1,200})(?:/versions/([0-9]{1,9}))?(/infer|/ready)?/?")
+_GET_ONLY = frozenset(("/v2", "/v2/", "/v2/health/live", "/v2/health/ready", "/metrics"))
+#: Small, for requests that have no business with a body.
+_NO_BODY_BYTES = 1024
+#: For the agent's golden set.
+_INTERNAL_BODY_BYTES = 64_000_000
+
+_INTERNAL_WORKSPACE = b"x-tuneyard-workspace"
+_INTERNAL_REVISION = b"x-tuneyard-revision"
+
+
+class _Call:
+    """What `admit` found out: the action, and for endpoints which one and which revision."""
+
+    __slots__ = ("action", "counted", "endpoint", "exchange", "pinned", "workspace")
+
+    def __init__(
+        self, action: str, workspace: str | None = None, endpoint: Endpoint | None = None, pinned: int | None = None
+    ) -> None:
+        self.action = action
+        self.workspace = workspace
+        self.endpoint = endpoint
+        self.pinned = pinned
+        self.counted = True
+        self.exchange: Exchange | None = None
+
+
+class Front:
+    """The handler of all connections. `reload` swaps the table between two requests."""
+
+    def __init__(self, routing_file: Path, *, max_connections: int = 4000) -> None:
+        self._file = routing_file
+        self._mtime_ns = 0
+        self.max_connections = max_connections
+        self.connections: set[Connection] = set()
+        self.links: dict[str, Link] = {}
+        self.counters = Counters()
+        self.table = Table(RoutingTable(), self.links)
+        self.loaded = False
+
+    # --- the table ---
+
+    def reload(self) -> int:
+        """Read `routing.json` if it changed; a damaged one is ignored. Returns the generation in use."""
+        try:
+            mtime_ns = self._file.stat().st_mtime_ns
+            if mtime_ns == self._mtime_ns:
+                return self.table.generation
+            routing = RoutingTable.model_validate_json(self._file.read_bytes())
+        except FileNotFoundError:
+            return self.table.generation
+        except (OSError, ValidationError) as error:
+            logger.error("The routing table cannot be read and the last one stays: %s", error)
+            return self.table.generation
+        self._mtime_ns = mtime_ns
+        self.table = Table(routing, self.links)
+        self.counters.keep(self.table.endpoints)
+        self.loaded = True
+        return self.table.generation
+
+    def tick(self) -> None:
+        """About once a second: time-outs, and the table in case nobody told us that it changed."""
+        self.reload()
+        now = time.monotonic()
+        for link in list(self.links.values()):
+            for caller in link.expire(now):
+                if isinstance(caller, Exchange):
+                    caller.timed_out()
+        for connection in list(self.connections):
+            connection.expire(now)
+
+    def stats(self) -> bytes:
+        """For the agent: counters per endpoint."""
+        return orjson.dumps({"generation": self.table.generation, "counters": self.counters.summary()})
+
+    async def drain(self, deadline_s: float) -> None:
+        """Answer what has come, then return."""
+        for connection in list(self.connections):
+            connection.close_after_answers()
+        until = time.monotonic() + deadline_s
+        while self.connections and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+
+    # --- Handler ---
+
+    def admit(self, request: Request, connection: Connection) -> Problem | None:
+        """Decide by the headers alone: address, key, method, size."""
+        request.max_body = _NO_BODY_BYTES
+        path = request.path
+        if path in _GET_ONLY:
+            return self._admit_plain(request, connection)
+        predict = _PREDICT.fullmatch(path)
+        model = None if predict else _MODEL.fullmatch(path)
+        if predict is not None:
+            action, name, version = "predict", predict[1], None
+        elif model is not None:
+            action, name, version = (model[3] or "/metadata")[1:], model[1], model[2]
+        else:
+            return NOT_FOUND
+        return self._admit_endpoint(request, action, name, int(version) if version else None)
+
+    def _admit_plain(self, request: Request, connection: Connection) -> Problem | None:
+        if request.method != "GET":
+            return method_not_allowed("GET")
+        call = _Call(request.path.rstrip("/"))
+        if call.action == "/metrics":
+            call.workspace = self.table.workspace_of(request.headers.get(b"authorization"))
+            if call.workspace is None and _is_local(request, connection):
+                call.workspace = ANY_WORKSPACE
+            if call.workspace is None:
+                return UNAUTHENTICATED
+        request.target = call
+        return None
+
+    def _admit_endpoint(self, request: Request, action: str, name: str, version: int | None) -> Problem | None:
+        workspace = self.table.workspace_of(request.headers.get(b"authorization"))
+        if workspace is None:
+            return UNAUTHENTICATED
+        allowed = "POST" if action in ("predict", "infer") else "GET"
+        if request.method != allowed:
+            return method_not_allowed(allowed)
+        pinned = version
+        internal = workspace == ANY_WORKSPACE
+        if internal:
+            workspace = request.headers.get(_INTERNAL_WORKSPACE, b"").decode("latin-1")
+            revision = request.headers.get(_INTERNAL_REVISION, b"")
+            pinned = int(revision) if revision.isdigit() else version
+        endpoint = self.table.endpoints.get((workspace, name))
+        known = endpoint is not None and (version is None or version in {t.revision.number for t in endpoint.weighted})
+        if endpoint is None or not known:
+            wanted = name if version is None else f"{name}, version {version}"
+            return Problem(
+                404, "endpoint_not_found", f"This workspace has no endpoint {wanted[:100]!r}.", "Check its name."
+            )
+        if request.headers.get(b"content-encoding", b"identity") != b"identity":
+            return ENCODED_BODY
+        if allowed == "POST":
+            request.max_body = _INTERNAL_BODY_BYTES if internal else endpoint.limits.max_bytes
+        request.target = _Call(action, workspace, endpoint, pinned)
+        request.target.counted = not internal
+        return None
+
+    def handle(self, request: Request, connection: Connection) -> None:
+        """Answer, now or later, a request that was admitted."""
+        call: _Call = request.target
+        if call.action in ("predict", "infer") and call.endpoint is not None:
+            exchange = Exchange(
+                self,
+                connection,
+                request,
+                call.endpoint,
+                infer=call.action == "infer",
+                pinned=call.pinned,
+                counted=call.counted,
+            )
+            call.exchange = exchange
+            try:
+                exchange.start()
+            except Refused as refused:
+                connection.refuse(request, refused.problem)
+        elif call.action == "/metrics":
+            text = "\n".join(self._metrics(None if call.workspace == ANY_WORKSPACE else call.workspace)) + "\n"
+            connection.respond(request, 200, text.encode(), b"text/plain; version=0.0.4; charset=utf-8")
+        else:
+            answer = self._describe(call)
+            if isinstance(answer, Problem):
+                connection.refuse(request, answer)
+            else:
+                connection.respond(request, 200, orjson.dumps(answer))
+
+    def refused(self, request: Request, problem: Problem) -> None:
+        """Count an answer other than 200 against its endpoint; unknown addresses and keys are not kept per name."""
+        call: _Call | None = request.target
+        if call is None or call.endpoint is None or not call.counted or call.action not in ("predict", "infer"):
+            return
+        revision = call.exchange.revision if call.exchange is not None else 0
+        series = self.counters.of((call.endpoint.workspace, call.endpoint.name, revision))
+        series.observe(problem.status, 0.0, 0, (0.0, 0.0, 0.0))
+
+    # --- answers without a model ---
+
+    def _describe(self, call: _Call) -> dict[str, Any] | Problem:
+        if call.action == "/v2":
+            return {"name": "tuneyard", "version": "2", "extensions": []}
+        if call.action == "/v2/health/live":
+            return {"live": True}
+        if call.action == "/v2/health/ready":
+            if self.loaded:
+                return {"ready": True}
+            return unavailable("not_ready", "There is no routing table yet.", "Try again soon.", retry_after_s=1)
+        # The endpoint as it is now, not as it was when the headers came.
+        assert call.endpoint is not None  # noqa: S101  set by admit for all other actions
+        endpoint = self.table.endpoints.get((call.endpoint.workspace, call.endpoint.name), call.endpoint)
+        if call.action == "ready":
+            return self._ready(endpoint)
+        versions = [str(target.revision.number) for target in endpoint.weighted]
+        first = endpoint.weighted[0].revision if endpoint.weighted else None
+        return oip.model_metadata(endpoint.name, versions, first.labels if first else ())
+
+    def _ready(self, endpoint: Endpoint) -> dict[str, Any] | Problem:
+        if endpoint.stopped:
+            return unavailable(
+                "endpoint_stopped", f"{endpoint.name} is stopped.", "Start it on its page or by the API."
+            )
+        if any(target.link.is_open for target in endpoint.weighted):
+            return {"name": endpoint.name, "ready": True}
+        for target in endpoint.weighted:
+            target.link.open()
+        return unavailable(
+            "endpoint_not_ready", f"{endpoint.name} does not answer yet.", "Try again soon.", retry_after_s=1
+        )
+
+    def _metrics(self, workspace: str | None) -> list[str]:
+        lines = self.counters.prometheus(workspace)
+        lines += [
+            "# HELP tuneyard_serving_up Whether a revision's runner is connected.",
+            "# TYPE tuneyard_serving_up gauge",
+        ]
+        for (owner, name), endpoint in sorted(self.table.endpoints.items()):
+            if workspace is None or owner == workspace:
+                for number, target in sorted(endpoint.by_number.items()):
+                    labels = f'workspace="{owner}",endpoint="{name}",revision="{number}"'
+                    lines.append(f"tuneyard_serving_up{{{labels}}} {int(target.link.is_open)}")
+        if workspace is None:
+            lines += [
+                "# HELP tuneyard_serving_connections Open connections.",
+                "# TYPE tuneyard_serving_connections gauge",
+            ]
+            lines.append(f"tuneyard_serving_connections {len(self.connections)}")
+        return lines
+
+
+def _is_local(request: Request, connection: Connection) -> bool:
+    """Whether the peer is this machine itself and not a proxy on it that speaks for somebody else."""
+    peer = connection.transport.get_extra_info("peername")
+    direct = b"x-forwarded-for" not in request.headers and b"forwarded" not in request.headers
+    return direct and bool(peer) and peer[0] in ("127.0.0.1", "::1")

@@ -1,0 +1,293 @@
+"""One prediction on its way: body to inputs, inputs to a runner, its reply to the answer.
+
+A request is sent again, to whatever the table then points at, when its runner is lost before it replied: predictions
+have no side effects.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from modelkit.serving import oip
+from modelkit.serving.front.http import Connection, Request
+from modelkit.serving.front.problem import Problem, unavailable
+from modelkit.serving.front.table import Endpoint, Target
+from modelkit.serving.wire import Ask, Reply, Status
+
+if TYPE_CHECKING:
+    from modelkit.serving.front.app import Front
+    from modelkit.serving.front.links import Link
+
+REPLY_TIMEOUT_S = 60.0
+_MAX_TRIES = 4
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "object": (dict,),
+    "array": (list,),
+}
+_TYPE_NAMES = {
+    "string": "a text",
+    "number": "a number",
+    "boolean": "true or false",
+    "object": "an object",
+    "array": "a list",
+}
+_JSON_NAMES = {
+    str: "a text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    dict: "an object",
+    list: "a list",
+}
+
+
+class Refused(Exception):
+    """The request cannot be sent to a model."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+def _invalid(field: str, message: str, hint: str) -> Refused:
+    return Refused(Problem(422, "invalid_input", message, hint, {field: message}))
+
+
+class Exchange:
+    """See the module. `infer`: spoken to in the Open Inference Protocol; `pinned`: only this revision may answer."""
+
+    __slots__ = (
+        "_ask",
+        "_connection",
+        "_counted",
+        "_endpoint",
+        "_front",
+        "_infer",
+        "_infer_id",
+        "_inputs",
+        "_outputs",
+        "_payload",
+        "_pinned",
+        "_refusing",
+        "_request",
+        "_target",
+        "_tries",
+        "deadline",
+    )
+
+    def __init__(
+        self,
+        front: Front,
+        connection: Connection,
+        request: Request,
+        endpoint: Endpoint,
+        *,
+        infer: bool,
+        pinned: int | None,
+        counted: bool,
+    ) -> None:
+        self._front = front
+        self._connection = connection
+        self._request = request
+        self._endpoint = endpoint
+        self._infer = infer
+        self._pinned = pinned
+        self._counted = counted
+        self._infer_id: str | None = None
+        self._outputs: list[str] | None = None
+        self._ask = Ask.TENSORS if infer else Ask.PREDICT
+        self._payload = b""
+        self._inputs = 0
+        self._target: Target | None = None
+        self._tries = 0
+        self._refusing: set[Link] = set()
+        self.deadline = 0.0
+
+    @property
+    def revision(self) -> int:
+        return self._target.revision.number if self._target is not None else 0
+
+    def start(self) -> None:
+        """Read the body and send the inputs; raises Refused."""
+        target = self._choose()
+        if target is None:
+            raise Refused(self._why_nobody())
+        inputs = self._read(target)
+        self._check(inputs, target.revision.input_kind)
+        self._inputs = len(inputs)
+        self._payload = orjson.dumps(inputs)
+        self.deadline = time.monotonic() + REPLY_TIMEOUT_S
+        self._send(target)
+
+    # --- the body ---
+
+    def _read(self, target: Target) -> list[Any]:
+        try:
+            body = orjson.loads(self._request.body)
+        except orjson.JSONDecodeError as error:
+            message = f"The body is not JSON: {error}."
+            raise Refused(Problem(400, "malformed_json", message, "Send a JSON object in UTF-8.")) from None
+        if not isinstance(body, dict):
+            raise _invalid("body", "The body is not a JSON object.", 'Send {"inputs": [...]}.')
+        return self._read_infer(body, target) if self._infer else self._read_predict(body)
+
+    def _read_predict(self, body: dict[str, Any]) -> list[Any]:
+        unknown = next((name for name in body if name not in ("inputs", "scores")), None)
+        if unknown is not None:
+            raise _invalid(unknown, f"There is no field {unknown[:60]!r}.", "Send inputs and, if wanted, scores.")
+        if not isinstance(body.get("scores", False), bool):
+            raise _invalid("scores", "scores is true or false.", "Leave it out for the best class only.")
+        if body.get("scores"):
+            self._ask = Ask.PREDICT_SCORES
+        inputs = body.get("inputs")
+        if not isinstance(inputs, list):
+            raise _invalid("inputs", "inputs is a list.", 'Send {"inputs": [...]}.')
+        return inputs
+
+    def _read_infer(self, body: dict[str, Any], target: Target) -> list[Any]:
+        if target.revision.input_kind != "string":
+            raise _invalid("inputs", "This model does not take texts over this protocol.", "Use /predict.")
+        if isinstance(body.get("id"), str):
+            self._infer_id = body["id"]
+        try:
+            inputs, self._outputs = oip.input_values(body)
+        except oip.InvalidTensor as error:
+            raise _invalid(error.field, str(error), "See GET /v2/models/{name} for the tensors.") from None
+        return inputs
+
+    def _check(self, inputs: list[Any], kind: str) -> None:
+        place = "inputs[0].data" if self._infer else "inputs"
+        if not inputs:
+            raise _invalid(place, "There is no input.", "Send at least one.")
+        limit = self._endpoint.limits.max_batch
+        # The agent's golden set is not bound by what callers may send at once.
+        if self._counted and len(inputs) > limit:
+            message = f"{len(inputs)} inputs are more than the {limit} that one request may carry."
+            raise _invalid(place, message, "Split them over several requests.")
+        types = _TYPES[kind]
+        for i, value in enumerate(inputs):
+            if type(value) not in types:
+                given = _JSON_NAMES.get(type(value), "null")
+                message = f"{place}[{i}] is {given}; this model takes {_TYPE_NAMES[kind]}."
+                raise _invalid(f"{place}[{i}]", message, f"Send {_TYPE_NAMES[kind]} for each input.")
+
+    # --- the way there ---
+
+    def _choose(self) -> Target | None:
+        # Looked up afresh on each try: the pointer may have moved since.
+        endpoint = self._front.table.endpoints.get((self._endpoint.workspace, self._endpoint.name))
+        if endpoint is None or endpoint.stopped:
+            return None
+        if self._pinned is not None:
+            target = endpoint.by_number.get(self._pinned)
+            return target if target is not None and target.link not in self._refusing else None
+        return endpoint.pick(self._refusing)
+
+    def _why_nobody(self) -> Problem:
+        endpoint = self._front.table.endpoints.get((self._endpoint.workspace, self._endpoint.name))
+        if endpoint is None or endpoint.stopped:
+            return unavailable(
+                "endpoint_stopped", f"{self._endpoint.name} is stopped.", "Start it on its page or by the API."
+            )
+        if not endpoint.weighted:
+            return unavailable(
+                "endpoint_not_ready", f"{self._endpoint.name} has no revision that answers yet.", "Try again soon.",
+                retry_after_s=1,
+            )  # fmt: skip
+        return unavailable(
+            "runner_down",
+            f"The model behind {self._endpoint.name} is being restarted.",
+            "Try again soon.",
+            retry_after_s=1,
+        )
+
+    def _send(self, target: Target) -> None:
+        self._tries += 1
+        self._target = target
+        target.link.send(self._ask, self._payload, self)
+
+    def lost(self, *, connected: bool) -> None:
+        """The runner went away before it replied."""
+        if not connected and self._target is not None:
+            self._refusing.add(self._target.link)
+        self._again()
+
+    def _again(self) -> None:
+        target = self._choose() if self._tries < _MAX_TRIES and not self._connection.closing else None
+        if target is None:
+            self._refuse(self._why_nobody())
+        else:
+            self._send(target)
+
+    # --- the way back ---
+
+    def replied(self, reply: Reply) -> None:
+        if reply.status is Status.OK:
+            self._answer(reply)
+        elif reply.status is Status.DRAINING and self._target is not None:
+            self._refusing.add(self._target.link)
+            self._again()
+        elif reply.status is Status.INVALID:
+            self._refuse(_invalid("inputs", reply.body.decode(errors="replace")[:500], "Mend the input.").problem)
+        elif reply.status is Status.BUSY:
+            self._refuse(
+                Problem(429, "queue_full", f"{self._endpoint.name} has more to do than it can queue.",
+                        "Try again soon, or send fewer requests at once.", headers=(("retry-after", "1"),))
+            )  # fmt: skip
+        else:
+            self._refuse(
+                Problem(
+                    500,
+                    "model_failed",
+                    "The model failed on this input.",
+                    "See the endpoint's log; the request id finds it.",
+                )
+            )
+
+    def timed_out(self) -> None:
+        self._refuse(Problem(504, "model_timeout", "The model did not answer in time.", "Send fewer inputs at once."))
+
+    def _answer(self, reply: Reply) -> None:
+        assert self._target is not None  # noqa: S101  a reply has a target
+        request = self._request
+        timing = b"server-timing: queue;dur=%.2f, preprocess;dur=%.2f, model;dur=%.2f\r\n" % reply[1:4]
+        body = self._infer_body(reply) if self._infer else self._predict_body(reply)
+        self._connection.respond(request, 200, body, extra=timing)
+        self._count(200, reply[1:4])
+
+    def _predict_body(self, reply: Reply) -> bytes:
+        assert self._target is not None  # noqa: S101
+        return b"".join(
+            (b'{"outputs":', reply.body, self._target.answer_tail, self._request.request_id.encode(), b'"}')
+        )
+
+    def _infer_body(self, reply: Reply) -> bytes:
+        assert self._target is not None  # noqa: S101
+        tensors = orjson.Fragment(reply.body)
+        if self._outputs is not None:
+            by_name = {tensor["name"]: tensor for tensor in orjson.loads(reply.body)}
+            tensors = [by_name[name] for name in self._outputs if name in by_name]  # type: ignore[assignment]
+        answer = {
+            "model_name": self._endpoint.name,
+            "model_version": str(self._target.revision.number),
+            "id": self._infer_id or self._request.request_id,
+            "outputs": tensors,
+        }
+        return orjson.dumps(answer)
+
+    def _refuse(self, problem: Problem) -> None:
+        self._connection.refuse(self._request, problem)
+
+    def _count(self, status: int, stages: tuple[float, float, float]) -> None:
+        if not self._counted:
+            return
+        latency_ms = (time.perf_counter() - self._request.complete_at) * 1000
+        key = (self._endpoint.workspace, self._endpoint.name, self.revision)
+        self._front.counters.of(key).observe(status, latency_ms, self._inputs, stages)

@@ -1,0 +1,370 @@
+"""One HTTP/1.1 connection: parsing by httptools, limits, time-outs, and answers in the order of the requests.
+
+Knows nothing of endpoints: `Handler.admit` is asked once the headers are read (it may refuse before any body arrives)
+and `Handler.handle` once the body is complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import re
+import time
+from collections import deque
+from typing import Any, Protocol
+
+import httptools
+
+from modelkit.serving.front.problem import (
+    BAD_HTTP,
+    HEADERS_TOO_LARGE,
+    TIMED_OUT_READING,
+    URL_TOO_LONG,
+    Problem,
+    body_too_large,
+)
+
+MAX_URL_BYTES = 8 * 1024
+MAX_HEADER_BYTES = 16 * 1024
+MAX_HEADERS = 100
+#: A refused body up to this size is read and thrown away, because many clients read the answer only after sending.
+MAX_DISCARD_BYTES = 16_000_000
+MAX_PIPELINED = 16
+
+HEADER_TIMEOUT_S = 10.0
+BODY_TIMEOUT_S = 30.0
+IDLE_TIMEOUT_S = 75.0
+WRITE_TIMEOUT_S = 60.0
+LINGER_S = 5.0
+
+_REASONS = {
+    200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 404: b"Not Found", 405: b"Method Not Allowed",
+    408: b"Request Timeout", 413: b"Content Too Large", 414: b"URI Too Long", 415: b"Unsupported Media Type",
+    422: b"Unprocessable Content", 429: b"Too Many Requests", 431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error", 503: b"Service Unavailable", 504: b"Gateway Timeout",
+}  # fmt: skip
+
+_CLIENT_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_id_prefix = "req_" + os.urandom(5).hex()
+_id_counter = itertools.count(1)
+_NEVER = float("inf")
+
+
+class Request:
+    """One request; `target` is what `Handler.admit` found out about it."""
+
+    __slots__ = (
+        "body",
+        "complete_at",
+        "headers",
+        "keep_alive",
+        "max_body",
+        "method",
+        "path",
+        "problem",
+        "request_id",
+        "target",
+        "url",
+    )
+
+    def __init__(self) -> None:
+        self.method = ""
+        self.url = b""
+        self.path = ""
+        self.headers: dict[bytes, bytes] = {}
+        self.body = bytearray()
+        self.max_body = 0
+        self.keep_alive = True
+        self.problem: Problem | None = None
+        self.target: Any = None
+        self.request_id = ""
+        self.complete_at = 0.0
+
+    def name_itself(self) -> None:
+        """Take the client's request id where it is a sane one, else a new one."""
+        given = self.headers.get(b"x-request-id")
+        if given is not None and _CLIENT_ID.fullmatch(given):
+            self.request_id = given.decode()
+        else:
+            self.request_id = f"{_id_prefix}{next(_id_counter):x}"
+
+
+class Handler(Protocol):
+    """What answers. `admit` sets `request.target` and `request.max_body`, or returns why the request is refused."""
+
+    connections: set[Connection]
+    max_connections: int
+
+    def admit(self, request: Request, connection: Connection) -> Problem | None: ...
+
+    def handle(self, request: Request, connection: Connection) -> None: ...
+
+    def refused(self, request: Request, problem: Problem) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """See the module. At most one request of a connection is being answered; pipelined ones wait their turn."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._parser = httptools.HttpRequestParser(self)
+        self.transport: Any = None
+        self._reading: Request | None = None
+        self._header_bytes = 0
+        self._discarded = 0
+        self._owes_continue = False
+        self._queue: deque[Request] = deque()
+        self._active: Request | None = None
+        self._advancing = False
+        self._read_paused = False
+        self._write_paused = False
+        self._deaf = False
+        self._lingers = False
+        self.deadline = _NEVER
+        self.closing = False
+
+    # --- asyncio ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        if len(self._handler.connections) >= self._handler.max_connections:
+            self.closing = True
+            self.transport.abort()
+            return
+        self._handler.connections.add(self)
+        self.deadline = time.monotonic() + IDLE_TIMEOUT_S
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._handler.connections.discard(self)
+        self.closing = True
+        self.transport = None
+        self._active = None
+        self._queue.clear()
+
+    def eof_received(self) -> bool:
+        # A client may close its sending side and still wait for the answer.
+        if self._active is None and not self._queue:
+            return False
+        self.close_after_answers()
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            self._discarded += len(data)
+            if self._discarded > MAX_DISCARD_BYTES:
+                self._abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # The request itself is complete and is answered as HTTP/1.1; what follows it is not ours to read.
+            self.close_after_answers()
+        except httptools.HttpParserError:
+            self._fail(BAD_HTTP)
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        self.deadline = time.monotonic() + WRITE_TIMEOUT_S
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self.deadline = time.monotonic() + IDLE_TIMEOUT_S
+        self._advance()
+
+    # --- httptools ---
+
+    def on_message_begin(self) -> None:
+        if self._deaf:
+            return
+        self._reading = Request()
+        self._header_bytes = 0
+        self.deadline = time.monotonic() + HEADER_TIMEOUT_S
+
+    def on_url(self, url: bytes) -> None:
+        request = self._reading
+        if request is None:
+            return
+        if len(request.url) + len(url) > MAX_URL_BYTES:
+            self._fail(URL_TOO_LONG)
+            return
+        request.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        request = self._reading
+        if request is None:
+            return
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MAX_HEADER_BYTES or len(request.headers) >= MAX_HEADERS:
+            self._fail(HEADERS_TOO_LARGE)
+            return
+        request.headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        request = self._reading
+        if request is None:
+            return
+        self.deadline = time.monotonic() + BODY_TIMEOUT_S
+        request.method = self._parser.get_method().decode()
+        request.name_itself()
+        try:
+            request.path = httptools.parse_url(request.url).path.decode("ascii")
+        except (httptools.HttpParserError, UnicodeDecodeError, AttributeError):
+            self._fail(BAD_HTTP)
+            return
+        length_header = request.headers.get(b"content-length", b"0")
+        length = int(length_header) if length_header.isdigit() else 0
+        request.problem = self._handler.admit(request, self)
+        if request.problem is None and length > request.max_body:
+            request.problem = body_too_large(request.max_body)
+        expects = request.headers.get(b"expect", b"").lower() == b"100-continue"
+        if request.problem is not None and (expects or length > MAX_DISCARD_BYTES):
+            self._fail(request.problem)
+        elif expects and self._active is None and not self._queue:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        else:
+            self._owes_continue = expects
+
+    def on_body(self, body: bytes) -> None:
+        request = self._reading
+        if request is None:
+            return
+        if request.problem is None and len(request.body) + len(body) > request.max_body:
+            request.problem = body_too_large(request.max_body)
+            self._discarded = len(request.body)
+        if request.problem is None:
+            request.body += body
+            return
+        request.body.clear()
+        self._discarded += len(body)
+        if self._discarded > MAX_DISCARD_BYTES:
+            self._fail(request.problem)
+
+    def on_message_complete(self) -> None:
+        request = self._reading
+        if request is None:
+            return
+        self._reading = None
+        self._discarded = 0
+        request.keep_alive = self._parser.should_keep_alive()
+        request.complete_at = time.perf_counter()
+        self.deadline = _NEVER
+        self._queue.append(request)
+        if len(self._queue) >= MAX_PIPELINED and not self._read_paused:
+            self._read_paused = True
+            self.transport.pause_reading()
+        self._advance()
+
+    # --- answers ---
+
+    def respond(
+        self, request: Request, status: int, body: bytes, content_type: bytes = b"application/json", extra: bytes = b""
+    ) -> None:
+        """Answer `request`; an answer to a request that is no longer waited for is dropped."""
+        if request is not self._active or self.transport is None:
+            return
+        self._write(request, status, body, content_type, extra)
+        self._active = None
+        if not request.keep_alive:
+            self._close()
+            return
+        if self._reading is None:
+            self.deadline = time.monotonic() + IDLE_TIMEOUT_S
+        self._advance()
+
+    def refuse(self, request: Request, problem: Problem) -> None:
+        """Answer with a problem."""
+        extra = b"".join(f"{name}: {value}\r\n".encode() for name, value in problem.headers)
+        self._handler.refused(request, problem)
+        self.respond(request, problem.status, problem.body(request.request_id), extra=extra)
+
+    def expire(self, now: float) -> None:
+        """Called about once a second: end what has waited too long for its peer."""
+        if now < self.deadline or self.transport is None:
+            return
+        if self.closing or self._write_paused:
+            self._abort()
+        elif self._reading is not None:
+            if not self._read_paused:
+                self._fail(TIMED_OUT_READING)
+        elif self._active is None:
+            self._close()
+
+    def close_after_answers(self) -> None:
+        """Answer what has come completely, take nothing more, and close."""
+        if self.transport is None or self._deaf:
+            return
+        self._deaf = True
+        self._reading = None
+        self.deadline = _NEVER
+        last = self._queue[-1] if self._queue else self._active
+        if last is None:
+            self._close()
+        else:
+            last.keep_alive = False
+
+    # --- inside ---
+
+    def _advance(self) -> None:
+        # A loop rather than recursion: many pipelined requests may be answered without ever waiting.
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while self._queue and self._active is None and not self._write_paused and self.transport is not None:
+                request = self._active = self._queue.popleft()
+                if request.problem is not None:
+                    self.refuse(request, request.problem)
+                else:
+                    self._handler.handle(request, self)
+        finally:
+            self._advancing = False
+        if self.transport is None or self.closing:
+            return
+        if self._read_paused and len(self._queue) < MAX_PIPELINED // 2:
+            self._read_paused = False
+            self.transport.resume_reading()
+        if self._owes_continue and self._active is None and not self._queue:
+            self._owes_continue = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _write(self, request: Request, status: int, body: bytes, content_type: bytes, extra: bytes) -> None:
+        head = b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b%b\r\n" % (
+            status,
+            _REASONS.get(status, b"Unknown"),
+            content_type,
+            len(body),
+            request.request_id.encode(),
+            extra,
+            b"" if request.keep_alive else b"connection: close\r\n",
+        )
+        self.transport.write(head if request.method == "HEAD" else head + body)
+
+    def _fail(self, problem: Problem) -> None:
+        """Refuse the request being read, once those before it are answered, and read no more of this connection."""
+        if self.transport is None or self._deaf:
+            return
+        request = self._reading or Request()
+        self._reading = None
+        if not request.request_id:
+            request.name_itself()
+        request.problem = problem
+        request.keep_alive = False
+        self._deaf = self._lingers = True
+        self.deadline = _NEVER
+        self._queue.append(request)
+        self._advance()
+
+    def _close(self) -> None:
+        self.closing = True
+        self._queue.clear()
+        if not self._lingers:
+            self.transport.close()
+            return
+        # The peer may still be sending: a close with unread data would reset the connection and destroy the answer.
+        self.deadline = time.monotonic() + LINGER_S
+        self.transport.write_eof()
+
+    def _abort(self) -> None:
+        self.closing = True
+        self.transport.abort()

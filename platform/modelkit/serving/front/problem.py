@@ -1,0 +1,68 @@
+"""The one error shape of the platform, as the front writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An answer other than 200. `fields` maps the place in the request to what is wrong with it."""
+
+    status: int
+    code: str
+    message: str
+    hint: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def body(self, request_id: str) -> bytes:
+        return orjson.dumps(
+            {
+                "error": {
+                    "code": self.code,
+                    "message": self.message,
+                    "fields": dict(self.fields),
+                    "hint": self.hint,
+                    "request_id": request_id,
+                }
+            }
+        )
+
+
+BAD_HTTP = Problem(400, "bad_request", "This is not an HTTP/1.1 request that can be read.", "Check the client.")
+NOT_FOUND = Problem(404, "not_found", "There is nothing at this address.", "See the inference reference for addresses.")
+URL_TOO_LONG = Problem(414, "url_too_long", "The address is longer than 8 KB.", "Send the data in the body.")
+HEADERS_TOO_LARGE = Problem(431, "headers_too_large", "The headers are larger than 16 KB.", "Send fewer headers.")
+TIMED_OUT_READING = Problem(408, "request_timeout", "The request did not arrive in time.", "Send it again.")
+UNAUTHENTICATED = Problem(
+    401,
+    "unauthenticated",
+    "This needs a valid token.",
+    "Send the header 'Authorization: Bearer ty_...' with a token that has not expired or been revoked.",
+    headers=(("www-authenticate", "Bearer"),),
+)
+ENCODED_BODY = Problem(415, "unsupported_encoding", "Compressed bodies are not read.", "Send the JSON uncompressed.")
+
+
+def body_too_large(limit_bytes: int) -> Problem:
+    return Problem(
+        413,
+        "body_too_large",
+        f"The body is larger than {limit_bytes} bytes.",
+        "Split the inputs over several requests.",
+    )
+
+
+def method_not_allowed(allowed: str) -> Problem:
+    return Problem(
+        405, "method_not_allowed", f"This address takes {allowed}.", f"Use {allowed}.", headers=(("allow", allowed),)
+    )
+
+
+def unavailable(code: str, message: str, hint: str, *, retry_after_s: int | None = None) -> Problem:
+    headers = (("retry-after", str(retry_after_s)),) if retry_after_s is not None else ()
+    return Problem(503, code, message, hint, headers=headers)

@@ -1,0 +1,91 @@
+"""Where the serving files of a data folder lie. Light."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Linux allows 107 bytes in a socket's path; our longest name needs the rest.
+_MAX_RUN_BYTES = 62
+
+
+@dataclass(frozen=True)
+class ServingPaths:
+    """The layout under `$TUNEYARD_HOME`; see `ensure` for what must exist."""
+
+    home: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.home / "serving"
+
+    @property
+    def desired(self) -> Path:
+        return self.folder / "desired.json"
+
+    @property
+    def observed(self) -> Path:
+        return self.folder / "observed.json"
+
+    @property
+    def routing(self) -> Path:
+        return self.folder / "routing.json"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "agent.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "agent.lock"
+
+    @property
+    def desired_lock(self) -> Path:
+        return self.folder / "desired.lock"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs" / "serving"
+
+    @property
+    def run(self) -> Path:
+        """Sockets: `run/` of the home, or a private folder under the temporary one where that path is too long."""
+        run = self.home.absolute() / "run"
+        if len(os.fsencode(run)) <= _MAX_RUN_BYTES:
+            return run
+        name = hashlib.sha256(os.fsencode(self.home.absolute())).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"tuneyard-{os.getuid()}-{name}"
+
+    @property
+    def control(self) -> Path:
+        return self.run / "front.sock"
+
+    def socket(self, workspace: str, name: str, number: int) -> Path:
+        digest = hashlib.sha256(f"{workspace}/{name}".encode()).hexdigest()[:12]
+        return self.run / f"r-{digest}-{number}.sock"
+
+    def log(self, workspace: str, name: str, number: int) -> Path:
+        return self.logs / f"{workspace}-{name}-{number}.log"
+
+    def ensure(self) -> None:
+        """Make the folders; the one of the sockets is for us alone. Raises PermissionError where it is another's."""
+        for folder in (self.folder, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.run.stat().st_uid != os.getuid():
+            raise PermissionError(f"{self.run} belongs to another user.")
+        if self.run.parent != self.home.absolute():
+            self.run.chmod(0o700)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write beside, sync, rename: a reader sees the old file or the new one, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,256 @@
+"""What should be served, what is served, and the pure difference between the two. Light.
+
+`desired.json` is written by the control plane, `observed.json` and `routing.json` by the agent; all three are the
+models of this module. `plan` is level-triggered: called again with the same arguments it asks for the same actions,
+and with everything in place it asks for none. Does not start, stop or write anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: `(workspace public id, endpoint name)`.
+EndpointKey = tuple[str, str]
+
+RevisionStatus = Literal["pending", "starting", "live", "draining", "stopped", "failed"]
+EndpointStatus = Literal["pending", "live", "degraded", "failed", "stopped"]
+InputKind = Literal["string", "number", "boolean", "object", "array"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+# --- desired.json -----------------------------------------------------------------------------------------------------
+
+
+class Limits(_Strict):
+    """What one request may carry."""
+
+    max_batch: int = Field(256, ge=1, le=4096)
+    max_bytes: int = Field(1_000_000, ge=1, le=64_000_000)
+
+
+class DesiredRevision(_Strict):
+    """A revision that should run; with weight 0 it is started and checked but gets no traffic."""
+
+    number: int = Field(ge=1)
+    model: str
+    bundle: str
+    digest: str
+    weight: int = Field(ge=0, le=100)
+
+
+class DesiredEndpoint(_Strict):
+    workspace: str
+    name: str = Field(pattern=r"^[a-z0-9-]{1,63}$")
+    state: Literal["running", "stopped"]
+    revisions: tuple[DesiredRevision, ...] = ()
+    limits: Limits = Limits()
+
+    @property
+    def key(self) -> EndpointKey:
+        return (self.workspace, self.name)
+
+
+class AccessKey(_Strict):
+    """The hash of a bearer token. The token itself never leaves the control plane."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    workspace: str
+    expires_at: float | None = None
+
+
+class DesiredSet(_Strict):
+    """Everything that should be served on this host; what is not named is removed."""
+
+    generation: int = 0
+    endpoints: tuple[DesiredEndpoint, ...] = ()
+    keys: tuple[AccessKey, ...] = ()
+
+
+# --- observed.json ----------------------------------------------------------------------------------------------------
+
+
+class GoldenReplay(_Strict):
+    """The golden set, answered by the live endpoint, against the frozen answers."""
+
+    total: int
+    agree: int
+    max_drift: float
+
+
+class ObservedRevision(_Strict):
+    number: int
+    status: RevisionStatus
+    reason: str = ""
+    pid: int | None = None
+    golden: GoldenReplay | None = None
+    started_s: float | None = None
+
+
+class ObservedEndpoint(_Strict):
+    workspace: str
+    name: str
+    status: EndpointStatus
+    active_revision: int | None = None
+    weights: dict[int, int] = Field(default_factory=dict)
+    revisions: tuple[ObservedRevision, ...] = ()
+
+    @property
+    def key(self) -> EndpointKey:
+        return (self.workspace, self.name)
+
+
+class ObservedFront(_Strict):
+    pid: int | None = None
+    port: int | None = None
+    healthy: bool = False
+
+
+class EndpointCounters(_Strict):
+    """What the front counted since it started; latencies are of the last minute."""
+
+    workspace: str
+    name: str
+    requests: int
+    errors: int
+    rejected: int
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+
+
+class ObservedSet(_Strict):
+    generation: int = 0
+    updated_at: float = 0.0
+    front: ObservedFront = ObservedFront()
+    endpoints: tuple[ObservedEndpoint, ...] = ()
+    counters: tuple[EndpointCounters, ...] = ()
+    problem: str = ""
+
+
+# --- routing.json -----------------------------------------------------------------------------------------------------
+
+
+class RouteRevision(_Strict):
+    """Where a revision answers and what the front must know of it without opening its bundle."""
+
+    number: int
+    model: str
+    socket: str
+    weight: int
+    input_kind: InputKind
+    labels: tuple[str, ...] = ()
+    request_example: dict[str, Any] = Field(default_factory=dict)
+
+
+class Route(_Strict):
+    workspace: str
+    name: str
+    state: Literal["running", "stopped"]
+    limits: Limits = Limits()
+    revisions: tuple[RouteRevision, ...] = ()
+
+
+class RoutingTable(_Strict):
+    """All that the front needs. `internal` is the hash of the agent's own key, which may name a revision to test."""
+
+    generation: int = 0
+    routes: tuple[Route, ...] = ()
+    keys: tuple[AccessKey, ...] = ()
+    internal: str = ""
+
+
+# --- the difference ---------------------------------------------------------------------------------------------------
+
+#: `checked` has answered its golden set and may get traffic, also while it restarts after a crash.
+Phase = Literal["new", "checking", "checked", "failed", "draining"]
+
+
+@dataclass(frozen=True)
+class Actual:
+    """An endpoint as the agent has it: the phase of each revision that it knows, and where traffic goes now."""
+
+    phases: Mapping[int, Phase] = field(default_factory=dict)
+    weights: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Bring up a revision and check it."""
+
+    endpoint: EndpointKey
+    number: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """Move the traffic of an endpoint, atomically, to these weights (none: it answers 503)."""
+
+    endpoint: EndpointKey
+    weights: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Let a revision finish what it has, then end it."""
+
+    endpoint: EndpointKey
+    number: int
+
+
+@dataclass(frozen=True)
+class Forget:
+    """Drop an endpoint that is no longer desired (its requests answer 404)."""
+
+    endpoint: EndpointKey
+
+
+Action = Start | Point | Drain | Forget
+
+_RUNNING: frozenset[Phase] = frozenset(("new", "checking", "checked"))
+
+
+def plan(desired: Iterable[DesiredEndpoint], actual: Mapping[EndpointKey, Actual]) -> list[Action]:
+    """The actions that bring `actual` nearer to `desired`; points come before drains, so that no traffic is cut.
+
+    Traffic moves when every desired revision has been checked or has failed; where all failed it stays with the last
+    good ones, which then keep running although nobody desires them any more.
+    """
+    actions: list[Action] = []
+    wanted = {endpoint.key: endpoint for endpoint in desired}
+    for key, endpoint in wanted.items():
+        actions.extend(_plan_endpoint(key, endpoint, actual.get(key, Actual())))
+    for key, have in actual.items():
+        if key not in wanted:
+            actions.append(Forget(key))
+            actions.extend(Drain(key, n) for n, phase in have.phases.items() if phase in _RUNNING)
+    return actions
+
+
+def _plan_endpoint(key: EndpointKey, endpoint: DesiredEndpoint, have: Actual) -> list[Action]:
+    if endpoint.state == "stopped":
+        point: list[Action] = [Point(key, {})] if have.weights else []
+        return point + [Drain(key, n) for n, phase in have.phases.items() if phase in _RUNNING]
+
+    listed = {revision.number: revision.weight for revision in endpoint.revisions}
+    weights = _next_weights({n: w for n, w in listed.items() if w > 0}, have)
+    keep = listed.keys() | weights.keys()
+    actions: list[Action] = [Start(key, n) for n in sorted(keep) if n not in have.phases]
+    if weights != have.weights:
+        actions.append(Point(key, weights))
+    actions.extend(Drain(key, n) for n, phase in have.phases.items() if n not in keep and phase in _RUNNING)
+    return actions
+
+
+def _next_weights(targets: Mapping[int, int], have: Actual) -> Mapping[int, int]:
+    checked = {n: w for n, w in targets.items() if have.phases.get(n) == "checked"}
+    waiting = any(have.phases.get(n) not in ("checked", "failed") for n in targets)
+    answering = any(have.phases.get(n) == "checked" for n in have.weights)
+    if not targets or not checked or (waiting and answering):
+        return dict(have.weights)
+    return checked

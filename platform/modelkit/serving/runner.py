@@ -1,0 +1,198 @@
+"""`python -m modelkit.serving.runner`: one process that answers for one revision over a Unix socket.
+
+The socket appears only once the model has loaded and warmed up, so that whoever can connect can ask. On SIGTERM it
+stops listening, answers what has come and ends when its peers have gone. Does not know HTTP, keys or other revisions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from modelkit import bundle, catalog
+from modelkit.errors import UserError
+from modelkit.serving import oip
+from modelkit.serving.batching import Answer, Batcher, InvalidInput
+from modelkit.serving.wire import Ask, FrameProtocol, Reply, Status, reply_frame
+
+logger = logging.getLogger("modelkit.serving.runner")
+
+#: Exit status when the bundle cannot be loaded; the reason is in `<socket>.failed`.
+EXIT_UNLOADABLE = 3
+DRAIN_S = 30.0
+_ORPHAN_LOOK_S = 5.0
+
+
+class Runner:
+    """A loaded bundle with its batcher and its open connections."""
+
+    def __init__(self, folder: Path, *, threads: int) -> None:
+        self.manifest = bundle.read(folder)
+        self.labels = self.manifest.labels
+        predict = catalog.task_module(self.manifest.task, "predict")
+        # One single-thread session shared by all slots: two slots give 1.8-2x, two threads in one slot 1.0-1.2x.
+        self.predictor = predict.Predictor(folder, threads=1)
+        self.predictor.warmup()
+        self.batcher = Batcher(self.predictor, slots=threads)
+        self.peers: set[_Peer] = set()
+        self.draining = False
+        self.answered = 0
+        self.started_at = time.time()
+
+    def info(self) -> dict[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "digest": self.manifest.digest,
+            "started_at": self.started_at,
+            "answered": self.answered,
+            "in_flight": self.batcher.in_flight,
+            "queued_inputs": self.batcher.queued_inputs,
+            "draining": self.draining,
+        }
+
+    def encode(self, ask: Ask, outputs: list[dict[str, Any]]) -> bytes:
+        """The JSON of `outputs` as the front passes it on, unread."""
+        if ask is Ask.TENSORS:
+            return orjson.dumps(oip.output_tensors(outputs, self.labels), option=orjson.OPT_SERIALIZE_NUMPY)
+        if ask is Ask.PREDICT:
+            outputs = [{name: value for name, value in row.items() if name != "scores"} for row in outputs]
+        return orjson.dumps(outputs, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+class _Peer(FrameProtocol):
+    """One connection of the front or the agent."""
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__()
+        self._runner = runner
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._runner.peers.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._runner.peers.discard(self)
+        self.transport = None
+
+    def frame_received(self, request_id: int, code: int, payload: bytes) -> None:
+        if code == Ask.INFO:
+            self._reply(request_id, Reply(Status.OK, 0, 0, 0, orjson.dumps(self._runner.info())))
+            return
+        try:
+            ask = Ask(code)
+            inputs = orjson.loads(payload)
+        except ValueError:
+            self._reply(request_id, Reply(Status.ERROR, 0, 0, 0, b"Not a request that a runner knows."))
+            return
+
+        def done(answer: Answer) -> None:
+            self._runner.answered += 1
+            self._reply(request_id, self._answer(ask, answer))
+
+        if not self._runner.batcher.submit(inputs, done):
+            self._reply(request_id, Reply(Status.BUSY, 0, 0, 0, b""))
+
+    def _answer(self, ask: Ask, answer: Answer) -> Reply:
+        times = (answer.queue_ms, answer.preprocess_ms, answer.model_ms)
+        if isinstance(answer.error, InvalidInput):
+            return Reply(Status.INVALID, *times, str(answer.error).encode())
+        if answer.error is not None:
+            return Reply(Status.ERROR, *times, type(answer.error).__name__.encode())
+        try:
+            return Reply(Status.OK, *times, self._runner.encode(ask, answer.outputs))
+        except Exception as error:
+            logger.exception("An answer could not be encoded.")
+            return Reply(Status.ERROR, *times, type(error).__name__.encode())
+
+    def _reply(self, request_id: int, reply: Reply) -> None:
+        if self.transport is not None:
+            self.transport.write(reply_frame(request_id, reply))
+
+
+async def serve(folder: Path, socket: Path, *, threads: int) -> None:
+    """Load, listen at `socket`, and return when drained. Raises UserError for a bundle that cannot be loaded."""
+    runner = Runner(folder, threads=threads)
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+
+    # Bound under another name and renamed, so that a socket seen is a socket that listens.
+    waiting = socket.with_suffix(".new")
+    waiting.unlink(missing_ok=True)
+    server = await loop.create_unix_server(lambda: _Peer(runner), str(waiting), backlog=128)
+    waiting.chmod(0o600)
+    waiting.replace(socket)
+    logger.info("Answering for %s (%s) with %d slots.", runner.manifest.name, runner.manifest.precision, threads)
+    identity = socket.stat().st_ino
+
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _ORPHAN_LOOK_S)
+        if not stop.is_set() and not _still_ours(socket, identity):
+            logger.warning("The socket is gone or another's; nobody can reach this runner, so it ends.")
+            return
+
+    runner.draining = True
+    server.close()
+    if _still_ours(socket, identity):
+        socket.unlink(missing_ok=True)
+    deadline = loop.time() + DRAIN_S
+    # The front closes its connection after the last answer; a peer that never does is not waited for.
+    while runner.peers and loop.time() < deadline:
+        await asyncio.sleep(0.02)
+    while runner.batcher.in_flight and loop.time() < deadline:
+        await asyncio.sleep(0.02)
+    runner.batcher.close()
+    logger.info("Drained.")
+
+
+def _still_ours(socket: Path, identity: int) -> bool:
+    try:
+        return socket.stat().st_ino == identity
+    except OSError:
+        return False
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m modelkit.serving.runner", description=__doc__)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--socket", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+
+    reason = Path(f"{options.socket}.failed")
+    reason.unlink(missing_ok=True)
+    try:
+        import uvloop
+
+        uvloop.run(serve(options.bundle, options.socket, threads=max(1, options.threads)))
+    except UserError as error:
+        return _unloadable(reason, f"{error.message} {error.hint}".strip())
+    except KeyError as error:
+        return _unloadable(reason, f"This installation has no task {error.args[0]!r}. Install its plugin, then deploy.")
+    except Exception as error:
+        logger.exception("The bundle cannot be loaded.")
+        return _unloadable(reason, f"The model cannot be loaded: {type(error).__name__}: {error}")
+    return 0
+
+
+def _unloadable(path: Path, reason: str) -> int:
+    logger.error("%s", reason)
+    path.write_text(reason[:1000])
+    return EXIT_UNLOADABLE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

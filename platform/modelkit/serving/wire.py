@@ -1,0 +1,117 @@
+"""Frames between front, agent and runner over Unix sockets.
+
+A frame is a big-endian header (payload length, request id, code) and the payload. Requests on one connection are
+multiplexed: replies carry the id of their request and may come in any order. A reply's payload begins with three
+32-bit floats: milliseconds in the queue, in preprocessing, in the model. Does not know what payloads mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from enum import IntEnum
+from typing import NamedTuple
+
+HEADER = struct.Struct(">IIB")
+TIMINGS = struct.Struct(">fff")
+MAX_FRAME_BYTES = 80_000_000
+
+
+class Ask(IntEnum):
+    """What a request wants. The runner knows the first four, the front's control socket the last two."""
+
+    PREDICT = 1
+    PREDICT_SCORES = 2
+    TENSORS = 3
+    INFO = 4
+    RELOAD = 10
+    STATS = 11
+
+
+class Status(IntEnum):
+    """How it went. `INVALID`: the caller's input; `BUSY`: queue full; `DRAINING`: ask another revision."""
+
+    OK = 0
+    INVALID = 1
+    BUSY = 2
+    ERROR = 3
+    DRAINING = 4
+
+
+class Reply(NamedTuple):
+    status: Status
+    queue_ms: float
+    preprocess_ms: float
+    model_ms: float
+    body: bytes
+
+
+class BadFrame(ConnectionError):
+    """The peer does not speak this protocol."""
+
+
+def request_frame(request_id: int, ask: Ask, payload: bytes) -> bytes:
+    return HEADER.pack(len(payload), request_id, ask) + payload
+
+
+def reply_frame(request_id: int, reply: Reply) -> bytes:
+    head = HEADER.pack(TIMINGS.size + len(reply.body), request_id, reply.status)
+    return head + TIMINGS.pack(reply.queue_ms, reply.preprocess_ms, reply.model_ms) + reply.body
+
+
+def parse_reply(code: int, payload: bytes) -> Reply:
+    """Raises BadFrame."""
+    try:
+        queue_ms, preprocess_ms, model_ms = TIMINGS.unpack_from(payload)
+        return Reply(Status(code), queue_ms, preprocess_ms, model_ms, payload[TIMINGS.size :])
+    except (ValueError, struct.error) as error:
+        raise BadFrame(str(error)) from None
+
+
+class FrameProtocol(asyncio.Protocol):
+    """Cuts the stream into frames and hands each to `frame_received`; closes on a frame that is too large."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]  # uvloop's transports do not derive from asyncio's
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        end = len(buffer)
+        while end - start >= HEADER.size:
+            length, request_id, code = HEADER.unpack_from(buffer, start)
+            if length > MAX_FRAME_BYTES:
+                if self.transport is not None:
+                    self.transport.abort()
+                return
+            stop = start + HEADER.size + length
+            if stop > end:
+                break
+            self.frame_received(request_id, code, bytes(memoryview(buffer)[start + HEADER.size : stop]))
+            start = stop
+        if start:
+            del buffer[:start]
+
+    def frame_received(self, request_id: int, code: int, payload: bytes) -> None:
+        raise NotImplementedError
+
+
+async def ask(socket_path: str, what: Ask, payload: bytes = b"", *, timeout_s: float = 10.0) -> Reply:
+    """One request over a connection of its own. Raises OSError when nobody listens, TimeoutError, BadFrame."""
+    async with asyncio.timeout(timeout_s):
+        reader, writer = await asyncio.open_unix_connection(socket_path)
+        try:
+            writer.write(request_frame(0, what, payload))
+            length, _, code = HEADER.unpack(await reader.readexactly(HEADER.size))
+            if length > MAX_FRAME_BYTES:
+                raise BadFrame("The reply is too large.")
+            return parse_reply(code, await reader.readexactly(length))
+        except asyncio.IncompleteReadError as error:
+            raise ConnectionResetError("The connection closed before the reply.") from error
+        finally:
+            writer.close()
