@@ -67,7 +67,8 @@ def _next_status(revision: Revision, seen: ObservedRevision | None, current: boo
     status = RevisionStatus(seen.status)
     if status == revision.status:
         return None
-    if revision.status == RevisionStatus.FAILED and revision.weight == 0:
+    # Failed is final unless somebody asks for it again, or it answers after all: the agent tries once more at its start.
+    if revision.status == RevisionStatus.FAILED and status != RevisionStatus.LIVE:
         return None
     # Desired again while its old runner still drains: it will start anew.
     if status == RevisionStatus.DRAINING and revision.weight > 0 and revision.endpoint.running:
