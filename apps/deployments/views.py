@@ -49,7 +49,7 @@ def endpoint_list(request: HttpRequest) -> HttpResponse:
         }
         for endpoint in page
     ]
-    context = {"page": page, "rows": rows, "statuses": dict(EndpointStatus.choices)}
+    context: dict[str, Any] = {"page": page, "rows": rows, "statuses": dict(EndpointStatus.choices)}
     context["settling"] = any(selectors.settling(endpoint) for endpoint in page)
     return page_or_fragment(request, "deployments/list.html", "deployments/_list.html", context)
 
@@ -210,14 +210,12 @@ def _context(request: HttpRequest, endpoint: Endpoint, tab: str) -> dict[str, An
         "rollback": selectors.rollback_target(endpoint),
         **_statuses(),
     }
-    context["trouble"] = next(
-        (r for r in endpoint.revisions.all()[:1] if r.status == RevisionStatus.FAILED), None
-    )
+    context["trouble"] = next((r for r in endpoint.revisions.all()[:1] if r.status == RevisionStatus.FAILED), None)
     if tab == "try":
         context.update(_try_context(request, endpoint, context["url"], main))
     elif tab == "timeline":
         page = Paginator(selectors.timeline_of(endpoint), PER_PAGE).get_page(request.GET.get("page"))
-        context |= {"page": page, "entries": timeline_rows(page)}
+        context |= {"page": page, "events": timeline_rows(page)}
     elif tab == "logs" and main is not None:
         chosen = request.GET.get("revision", "")
         number = int(chosen) if chosen.isdigit() and len(chosen) < 10 else main.number
