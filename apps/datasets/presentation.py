@@ -166,9 +166,7 @@ def _message(code: str, values: dict[str, Any], fallback: str) -> str:
             )
             return some % {**numbers, "rows": f"{values.get('rows', 0):,}"} if n else _("No text has two classes.")
         case "leaks":
-            some = ngettext(
-                "%(n)s text stands in more than one split.", "%(n)s texts stand in more than one split.", n
-            )
+            some = ngettext("%(n)s text stands in more than one split.", "%(n)s texts stand in more than one split.", n)
             none = _("No text stands in two splits.")
             if not values.get("splits_given", True):
                 none = _("Splits are made by text, so none can leak.")
@@ -194,9 +192,9 @@ def _message(code: str, values: dict[str, Any], fallback: str) -> str:
             return some % numbers if n else _("Every row has text.")
         case "lengths":
             sizes = {key: f"{values.get(key, 0):,}" for key in ("p50", "p95", "max", "tokens")}
-            message = _(
-                "Half of the texts have up to %(p50)s characters, 95 %% up to %(p95)s, the longest %(max)s."
-            ) % sizes
+            message = (
+                _("Half of the texts have up to %(p50)s characters, 95 %% up to %(p95)s, the longest %(max)s.") % sizes
+            )
             if n:
                 more = _(" %(n)s rows are longer than an encoder reads (about %(tokens)s tokens).")
                 message += more % {**numbers, **sizes}

@@ -41,9 +41,13 @@ urlpatterns = [
     path("datasets/<dataset_name:name>/delete/", views.dataset_delete, name="dataset_delete"),
     path("datasets/<dataset_name:name>/<version_number:number>/", views.version_page, name="dataset_version"),
     path("datasets/<dataset_name:name>/<version_number:number>/status/", views.version_status, name="version_status"),
-    path("datasets/<dataset_name:name>/<version_number:number>/mapping/", views.version_mapping, name="version_mapping"),
+    path(
+        "datasets/<dataset_name:name>/<version_number:number>/mapping/", views.version_mapping, name="version_mapping"
+    ),
     path("datasets/<dataset_name:name>/<version_number:number>/fix/", views.version_fix, name="version_fix"),
     path(
-        "datasets/<dataset_name:name>/<version_number:number>/download/", views.version_download, name="version_download"
+        "datasets/<dataset_name:name>/<version_number:number>/download/",
+        views.version_download,
+        name="version_download",
     ),
 ]

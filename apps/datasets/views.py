@@ -43,7 +43,7 @@ def dataset_new(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return _upload_page(request, DatasetForm(), ReadForm())
     try:
-        files, file_options = uploads.parts_of(request)
+        files, file_options = uploads.parts_of(request, page=True)
         mapping, options = uploads.declarations_of(request)
         if not files:
             raise Invalid(_("Choose a file."), fields={"file": _("Choose a file.")})
@@ -76,7 +76,7 @@ def version_upload(request: HttpRequest, name: str) -> HttpResponse:
     if request.method != "POST":
         return _upload_page(request, None, ReadForm(), dataset=dataset)
     try:
-        files, file_options = uploads.parts_of(request)
+        files, file_options = uploads.parts_of(request, page=True)
         mapping, options = uploads.declarations_of(request)
         version, new = services.version_upload(
             by=identity, dataset=dataset, files=files, mapping=mapping, options={**options, **file_options}
@@ -215,5 +215,3 @@ def _free_name(request: HttpRequest, file_name: str) -> str:
     while name in taken:
         name, number = f"{base[:59]}-{number}", number + 1
     return name
-
-

@@ -49,8 +49,6 @@ function axis(colour, extra) {
   };
 }
 
-const short = (name) => (name.length > 26 ? `${name.slice(0, 25)}…` : name);
-
 function bars(figure, colour) {
   const many = figure.categories.length > 20;
   return {
@@ -70,7 +68,7 @@ function bars(figure, colour) {
       inverse: true,
       data: figure.categories,
       splitLine: { show: false },
-      axisLabel: { color: colour.ink, fontSize: 11, formatter: short, interval: 0 },
+      axisLabel: { color: colour.ink, fontSize: 11, interval: 0, width: 180, overflow: "truncate" },
     }),
     // Twenty names fit; with more one scrolls.
     dataZoom: many
