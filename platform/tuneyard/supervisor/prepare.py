@@ -18,13 +18,15 @@ from tuneyard.supervisor.copies import copy_database
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--login-file", type=Path, required=True, help="where the first login is left, if one is made")
+    parser.add_argument("--login-file", type=Path, help="where the first login is left, instead of being printed")
     arguments = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tuneyard.settings")
     django.setup()
     migrate()
     text = first_login()
-    if text:
+    if text and arguments.login_file is None:
+        say(text)
+    elif text:
         arguments.login_file.touch(mode=0o600)
         arguments.login_file.write_text(text)
 

@@ -57,7 +57,9 @@ class Supervisor:
         self._clear_leftovers()
         await self._start_guardian()
         tasks = [asyncio.create_task(self._run_child(child)) for child in self.children.values()]
-        tasks += [asyncio.create_task(self._announce(name, say)) for name, say in announce.items()]
+        tasks += [
+            asyncio.create_task(self._announce(name, say)) for name, say in announce.items() if name in self.children
+        ]
         failed = False
         try:
             stop = asyncio.create_task(self._asked_to_stop.wait())
@@ -94,7 +96,7 @@ class Supervisor:
         for name in child.service.needs:
             if name in self.children:
                 await self.children[name].ready.wait()
-        for name in child.service.after:
+        for name in filter(self.children.__contains__, child.service.after):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.children[name].ready.wait(), COURTESY_S)
         if not self._asked_to_stop.is_set():
