@@ -1,5 +1,10 @@
 """Addresses of this app's pages."""
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 
-urlpatterns: list[URLPattern] = []
+from apps.compression import views
+
+urlpatterns: list[URLPattern] = [
+    path("compress/", views.compression, name="compression"),
+    path("compress/<str:reference>/scatter", views.scatter, name="compression_scatter"),
+]
