@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from django.http import HttpRequest
 from ninja import Path, Query, Router, Status
@@ -39,7 +39,7 @@ def endpoint_list(request: HttpRequest, page: Query[PageQuery]) -> Page[Endpoint
 @router.post("/endpoints", response={201: EndpointOut}, summary="Create an endpoint and deploy a version to it")
 @require(Role.DEVELOPER)
 @idempotent()
-def endpoint_create(request: HttpRequest, payload: EndpointIn) -> Status:
+def endpoint_create(request: HttpRequest, payload: EndpointIn) -> Status[Any]:
     endpoint = services.endpoint_create(by=caller(request), name=payload.name, model=payload.model, title=payload.title)
     return Status(201, EndpointOut.of(endpoint))
 
@@ -52,7 +52,7 @@ def endpoint_show(request: HttpRequest, name: Name) -> EndpointOut:
 
 @router.delete("/endpoints/{name}", response={204: None}, summary="Delete an endpoint")
 @require(Role.MAINTAINER)
-def endpoint_delete(request: HttpRequest, name: Name) -> Status:
+def endpoint_delete(request: HttpRequest, name: Name) -> Status[Any]:
     services.endpoint_delete(by=caller(request), endpoint=_get(request, name))
     return Status(204, None)
 
@@ -66,7 +66,7 @@ def endpoint_delete(request: HttpRequest, name: Name) -> Status:
 )
 @require(Role.DEVELOPER)
 @idempotent()
-def revision_create(request: HttpRequest, name: Name, payload: RevisionIn) -> Status:
+def revision_create(request: HttpRequest, name: Name, payload: RevisionIn) -> Status[Any]:
     _revision, created = services.revision_create(by=caller(request), endpoint=_get(request, name), model=payload.model)
     return Status(201 if created else 200, EndpointOut.of(_get(request, name)))
 

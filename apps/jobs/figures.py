@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from apps.jobs.models import Job
 from apps.jobs.selectors import folders
-from apps.jobs.templatetags.job_values import metric_spec, value_text
+from apps.jobs.values import metric_spec, value_text
 from apps.registry.models import ModelVersion
 from modelkit import catalog
 
@@ -79,9 +79,7 @@ def confusion_figure(content: Mapping[str, Any], *, every: bool) -> dict[str, An
     chosen = list(range(len(labels)))
     rest = not every and len(labels) > READABLE_CLASSES
     if rest:
-        errors = [
-            sum(matrix[i]) + sum(row[i] for row in matrix) - 2 * matrix[i][i] for i in range(len(labels))
-        ]
+        errors = [sum(matrix[i]) + sum(row[i] for row in matrix) - 2 * matrix[i][i] for i in range(len(labels))]
         chosen = sorted(sorted(chosen, key=lambda i: -errors[i])[:READABLE_CLASSES])
     cells = [
         [x, y, matrix[i][j]] for y, i in enumerate(chosen) for x, j in enumerate(chosen) if matrix[i][j] or not every

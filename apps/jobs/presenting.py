@@ -15,10 +15,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from apps.accounts.models import Role
+from apps.core.templatetags.ui import duration, size
 from apps.jobs.models import Job, JobKind, JobStatus
 from apps.jobs.selectors import folders, records
 from apps.jobs.selectors.queue import Place
-from apps.jobs.templatetags.job_values import delta_text, metric_spec, size, span, value_text
+from apps.jobs.values import delta_text, metric_spec, value_text
 from apps.registry.models import ModelVersion
 from modelkit import catalog
 
@@ -40,6 +41,16 @@ CHIPS = {
     JobStatus.FAILED: "failed",
     JobStatus.ERRORED: "failed",
     JobStatus.CANCELLED: "cancelled",
+}
+
+_ICONS = {
+    "clone": "copy",
+    "mend": "copy",
+    "cancel": "stop",
+    "retry": "refresh",
+    "resume": "play",
+    "compress": "compress",
+    "deploy": "rocket",
 }
 
 
@@ -69,6 +80,10 @@ class Action:
     reason: str = ""
     primary: bool = False
     danger: bool = False
+
+    @property
+    def icon(self) -> str:
+        return _ICONS.get(self.name, "chevron")
 
 
 @dataclass(frozen=True)
@@ -211,7 +226,7 @@ def comparisons_of(job: Job) -> list[Comparison]:
         actual["seconds"] = (timezone.now() - job.started_at).total_seconds()
     lines = (
         (_("Memory, peak"), "memory_bytes", size),
-        (_("Time, whole job"), "seconds", span),
+        (_("Time, whole job"), "seconds", duration),
         (_("Disk"), "disk_bytes", size),
     )
     found = []
@@ -354,7 +369,7 @@ def _clone(job: Job, refused: str, *, title: str = "") -> Action:
         address = f"{reverse('job_new')}?{urlencode({'clone': job.public_id})}"
     else:
         query = {"model": job.spec["source"]["ref"], "method": job.spec["method"], "clone": job.public_id}
-        address = f"{reverse('compress')}?{urlencode(query)}"
+        address = f"{reverse('compression')}?{urlencode(query)}"
     return Action("clone", title or _("Clone"), href="" if refused else address, reason=refused)
 
 
@@ -368,7 +383,7 @@ def _follow_ups(job: Job, refused: str) -> list[Action]:
     waiting = "" if job.published else _("There is no model version before the job has succeeded.")
     reference = job.published.ref if job.published else ""
     if job.kind == JobKind.TRAIN:
-        address = f"{reverse('compress')}?{urlencode({'model': reference})}" if reference else ""
+        address = f"{reverse('compression')}?{urlencode({'model': reference})}" if reference else ""
         found.append(Action("compress", _("Compress"), href="" if refused else address, reason=refused or waiting))
     deploy = page_address("endpoint_new", model=reference)
     if deploy:

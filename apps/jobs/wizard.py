@@ -287,9 +287,7 @@ def review_of(wizard: Wizard) -> Review:
         plan = job_preview(by=wizard.by, request=wizard.request())
         problems += plan.problems
     except Invalid as error:
-        problems += [
-            Problem(code=error.code, field=name, message=message) for name, message in error.fields.items()
-        ]
+        problems += [Problem(code=error.code, field=name, message=message) for name, message in error.fields.items()]
     errors = {
         item.field.removeprefix(PREFIX): f"{item.message} {item.hint}".strip()
         for item in reversed(problems)

@@ -173,3 +173,24 @@ def _per_class(version: ModelVersion) -> list[dict[str, Any]]:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
+
+
+@dataclass(frozen=True)
+class Confused:
+    """Rows of class `label` that were taken for `predicted`."""
+
+    label: str
+    predicted: str
+    count: int
+
+
+def confused_pairs(confusion: Mapping[str, Any], *, limit: int = 15) -> list[Confused]:
+    """The commonest mistakes of a confusion matrix whose rows are the true classes."""
+    labels, matrix = confusion.get("labels", []), confusion.get("matrix", [])
+    pairs = [
+        Confused(str(label), str(predicted), int(count))
+        for label, row in zip(labels, matrix, strict=False)
+        for predicted, count in zip(labels, row, strict=False)
+        if label != predicted and count
+    ]
+    return sorted(pairs, key=lambda pair: -pair.count)[:limit]

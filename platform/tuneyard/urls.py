@@ -14,6 +14,7 @@ urlpatterns = [
     path("", include("apps.jobs.urls")),
     path("", include("apps.compression.urls")),
     path("", include("apps.deployments.urls")),
+    path("", include("apps.monitoring.urls")),
     path("i18n/setlang/", login_not_required(set_language), name="set_language"),
     path("api/v1/", api.urls),
 ]

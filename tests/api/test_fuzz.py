@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
 import pytest
 import schemathesis
+from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -35,7 +38,17 @@ schema = _schema()
 
 
 @pytest.fixture
-def fuzzed(db: None, settings: Any) -> tuple[Team, World]:
+def _kept_connection() -> Iterator[None]:
+    """The end of a request closes stale connections, and with them the test's transaction."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+@pytest.fixture
+def fuzzed(db: None, settings: Any, _kept_connection: None) -> tuple[Team, World]:
     settings.MLFLOW_TRACKING_URI = settings.SERVING_INTERNAL_URL = "http://127.0.0.1:9"
     settings.REDIS_URL = "redis://127.0.0.1:9/0"
     team = team_make()

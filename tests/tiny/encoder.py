@@ -1,4 +1,4 @@
-"""A BERT of sixteen dimensions in the layout of a Hugging Face folder."""
+"""A BERT of few dimensions in the layout of a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ def tiny_tokenizer(words: list[str]) -> Tokenizer:
 
 
 def write_encoder(
-    folder: Path, words: list[str], *, width: int = 16, layers: int = 2, positions: int = 64, seed: int = 0
+    folder: Path,
+    words: list[str],
+    *,
+    width: int = 64,
+    layers: int = 2,
+    positions: int = 64,
+    dropout: float = 0.1,
+    seed: int = 0,
 ) -> BaseModelRef:
     """Write the folder and return a reference to it."""
     torch.manual_seed(seed)
@@ -40,6 +47,8 @@ def write_encoder(
         num_attention_heads=2,
         intermediate_size=2 * width,
         max_position_embeddings=positions,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
         initializer_range=0.2,
     )
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -22,7 +23,7 @@ def assert_no_step_was_taken_twice_at_once(stack: Stack, job_id: str) -> None:
     assert [pid for _step, pid in trace] == [pid for pid, run in zip(pids, runs, strict=True) for _ in run]
     for run in runs:
         assert run == list(range(run[0], run[-1] + 1))
-    for before, after in zip(runs, runs[1:], strict=False):
+    for before, after in itertools.pairwise(runs):
         assert after[0] == before[-1] // 10 * 10 + 1
     assert trace[-1][0] == LONG["steps"]
 

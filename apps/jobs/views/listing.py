@@ -9,6 +9,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_GET
 
 from apps.accounts.auth import identity_of
+from apps.core.pages import page_or_fragment
 from apps.jobs import presenting
 from apps.jobs.models import JobKind, JobStatus
 from apps.jobs.selectors import choices, records
@@ -36,8 +37,7 @@ def job_list(request: HttpRequest) -> HttpResponse:
         "newest": rows[0].job.number if rows and page.number == 1 and not any(filters.values()) else 0,
         "slots": choices.slots_now(),
     }
-    fragment = request.headers.get("HX-Request") == "true" and request.headers.get("HX-Boosted") != "true"
-    return render(request, "jobs/_table.html" if fragment else "jobs/list.html", context)
+    return page_or_fragment(request, "jobs/list.html", "jobs/_table.html", context)
 
 
 @require_GET

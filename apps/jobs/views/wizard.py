@@ -7,6 +7,8 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -42,6 +44,9 @@ def new(request: HttpRequest) -> HttpResponse:
 def review(request: HttpRequest) -> HttpResponse:
     """Judge the form as it stands: the review card, and beside it what changed elsewhere on the page."""
     wizard = wizards.Wizard.posted(identity_of(request), request.POST)
+    if request.POST.get("shown_task", wizard.task.name) != wizard.task.name:
+        # Another task offers other models, data and parameters: the whole form.
+        return HttpResponse(headers={"HX-Redirect": f"{reverse('job_new')}?{urlencode({'task': wizard.task.name})}"})
     context = _context(wizard, None) | {
         "noted": NOTED,
         "new_fields": request.POST.get("shown_preset", "") != wizard.preset,
@@ -97,5 +102,3 @@ def _context(wizard: wizards.Wizard, source: Job | None) -> dict[str, Any]:
         "base_models_url": page_address("base_model_list"),
         "datasets_url": page_address("dataset_list"),
     }
-
-

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from apps.accounts.auth import identity_of
+from apps.core.pages import page_or_fragment
 from apps.jobs.models import Device, WorkerProcess
 from apps.jobs.selectors import choices, records
 from apps.jobs.selectors.queue import DEVICE_FRESH
@@ -54,5 +54,4 @@ def hosts_now() -> list[Host]:
 def worker_list(request: HttpRequest) -> HttpResponse:
     """The page, or its live part alone. A job of another workspace is shown as taken, without its name."""
     context = {"hosts": hosts_now(), "slots": choices.slots_now(), "here": identity_of(request).workspace.pk}
-    live = request.headers.get("HX-Request") == "true" and request.headers.get("HX-Boosted") != "true"
-    return render(request, "jobs/_workers.html" if live else "jobs/workers.html", context)
+    return page_or_fragment(request, "jobs/workers.html", "jobs/_workers.html", context)

@@ -145,7 +145,7 @@ def _workers(configuration: Configuration) -> list[Service]:
     def celery(name: str, *arguments: str, nice: int = 0) -> Service:
         return Service(
             name=name,
-            command=_python("celery", "-A", "workers.app", *arguments),
+            command=_python("celery", "--quiet", "-A", "workers.app", *arguments),
             needs=("redis", "prepare"),
             after=("web",),
             stop_stage=_WORK,

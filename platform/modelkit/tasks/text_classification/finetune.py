@@ -120,6 +120,7 @@ class FineTuning:
         self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.names = self._trained_names()
         self.step = 0
+        self.validated_step = 0
         self.spent_s = 0.0
         self.curve_loss, self.curve_steps = 0.0, 0
 
@@ -144,7 +145,12 @@ class FineTuning:
             steps=self.steps,
             epochs=self.params.epochs,
         )
-        while self.step < self.steps and not self.best.exhausted:
+        while not self.best.exhausted:
+            if self.step and self.step % self.updates == 0 and self.validated_step != self.step:
+                self._validate()
+                saved_at = time.monotonic()
+            if self.step >= self.steps or self.best.exhausted:
+                break
             epoch, position = divmod(self.step, self.updates)
             plan = plan_epoch(self.train_rows.lengths, self.update_rows, seed=self.params.seed, epoch=epoch)
             for rows in plan[position:]:
@@ -162,8 +168,6 @@ class FineTuning:
                 self._curve()
                 pace.advance(len(rows), step=self.step, epoch=self.step / self.updates)
             self.spent_s = before + time.monotonic() - began
-            self._validate()
-            saved_at = time.monotonic()
         self._restore_best()
 
     def _update(self, rows: NDArray[np.int64]) -> None:
@@ -238,15 +242,20 @@ class FineTuning:
         better = False
         if len(self.validation_rows):
             generator = torch.get_rng_state()  # validation must not shift the dropout of what follows
-            logits = predict_logits(
-                self.ctx,
-                self.model,
-                self.validation_rows,
-                pad_id=self.pad_id,
-                rows=self.params.batch_size,
-                precision=self.precision,
-            )
-            torch.set_rng_state(generator)
+            try:
+                logits = predict_logits(
+                    self.ctx,
+                    self.model,
+                    self.validation_rows,
+                    pad_id=self.pad_id,
+                    rows=self.params.batch_size,
+                    precision=self.precision,
+                )
+            except Stopped:
+                self._save()
+                raise
+            finally:
+                torch.set_rng_state(generator)
             values = measure_logits(self.validation_rows.targets, logits)
             better = self.best.observe(values[self.params.optimise_for], self.step)
             self.ctx.reporter.metrics(values, step=self.step, epoch=self.step / self.updates, split="validation")
@@ -257,6 +266,7 @@ class FineTuning:
                 values["loss"],
                 ", the best so far" if better else "",
             )
+        self.validated_step = self.step
         self._save(values)
 
     def _save(self, values: dict[str, float] | None = None) -> Path:
@@ -268,6 +278,7 @@ class FineTuning:
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.ctx.device)
         state = {
             "best": self.best.state(),
+            "validated_step": self.validated_step,
             "spent_s": self.spent_s,
             "micro_rows": self.micro.rows,
             "curve": [self.curve_loss, self.curve_steps],
@@ -299,6 +310,7 @@ class FineTuning:
             torch.cuda.set_rng_state(checkpoint.tensors["rng.cuda"], self.ctx.device)
         state = checkpoint.state
         self.step = checkpoint.step
+        self.validated_step = state["validated_step"]
         self.best = BestSoFar.restore(state["best"])
         self.spent_s = state["spent_s"]
         self.micro.rows = state["micro_rows"]
@@ -307,7 +319,7 @@ class FineTuning:
         self.ctx.reporter.notice("resumed", f"Going on from the checkpoint of step {self.step} of {self.steps}.")
 
     def _finish_early(self) -> None:
-        if self.step % self.updates:
+        if self.validated_step != self.step:
             self._validate()
         self.ctx.reporter.notice(
             "budget_spent",

@@ -22,6 +22,8 @@ from modelkit.errors import UserError
 log = logging.getLogger(__name__)
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+#: Any of these lets transformers build a tokenizer. With none it builds an empty one without a word of warning.
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 _HINT = "Choose a Hugging Face folder of a text encoder with config.json, tokenizer and model.safetensors."
 
 
@@ -94,6 +96,16 @@ def _check_weights(folder: Path) -> None:
     raise UserError("base_model_invalid", f"{folder.name} has no model.safetensors.", _HINT, field="base_model")
 
 
+def _check_tokenizer(folder: Path) -> None:
+    if not any(any(folder.glob(pattern)) for pattern in _VOCABULARIES):
+        raise UserError(
+            "base_model_invalid",
+            f"{folder.name} has no tokenizer: neither tokenizer.json nor a vocabulary.",
+            _HINT,
+            field="base_model",
+        )
+
+
 def load_base(ref: BaseModelRef, max_length: int) -> Base:
     """Open a Hugging Face folder: safetensors only, no code of its own, no network.
 
@@ -107,6 +119,7 @@ def load_base(ref: BaseModelRef, max_length: int) -> Base:
     folder = ref.path
     config = _read_config(folder)
     _check_weights(folder)
+    _check_tokenizer(folder)
     if config.get("is_encoder_decoder"):
         raise UserError("base_model_unsupported", f"{ref.id} is an encoder with a decoder.", _HINT, field="base_model")
     positions = config.get("max_position_embeddings")
