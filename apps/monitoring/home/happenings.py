@@ -56,7 +56,9 @@ def _jobs(workspace: Workspace, limit: int) -> list[Happening]:
         published = job.published.ref if job.published else job.model_name
         if row.to_status == JobStatus.SUCCEEDED:
             sentence = (
-                _("Job {job} made {version} smaller") if job.kind == JobKind.COMPRESS else _("Job {job} trained {version}")
+                _("Job {job} made {version} smaller")
+                if job.kind == JobKind.COMPRESS
+                else _("Job {job} trained {version}")
             )
             figure = best_figure(job)
             detail = f"{figure.title} {figure.value}" if figure else ""

@@ -57,7 +57,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Start:
-    """How far a workspace came from sign-in to the first answered request; `href` and `action` lead to the next step."""
+    """How far a workspace came from sign-in to the first answered request; `href` with `action` leads on."""
 
     steps: list[Step]
     href: str
@@ -210,59 +210,40 @@ def endpoint_rows(workspace: Workspace, *, limit: int = 6) -> list[EndpointRow]:
 
 def start_of(workspace: Workspace) -> Start:
     """The seven first steps, each judged by what is there; and the action that leads to the next one."""
-    newest = DatasetVersion.objects.select_related("dataset").filter(dataset__workspace=workspace).order_by("-pk")
-    ready = newest.filter(status=VersionStatus.READY).first()
+    uploaded = DatasetVersion.objects.select_related("dataset").filter(dataset__workspace=workspace).order_by("-pk")
+    some, ready = uploaded.first(), uploaded.filter(status=VersionStatus.READY).first()
     models = ModelVersion.objects.select_related("model").filter(model__workspace=workspace).order_by("-pk")
     facts = models.aggregate(trained=Count("pk", filter=Q(parent=None)), small=Count("pk", filter=~Q(parent=None)))
+    model = models.first()
     endpoint = Endpoint.objects.filter(workspace=workspace, revisions__live_at__isnull=False).order_by("-pk").first()
     observed = observed_now()
     called = any(c.requests for c in (observed.counters if observed else ()) if c.workspace == workspace.public_id)
-    some = newest.first()
-    latest = models.first()
-    running = Job.objects.filter(workspace=workspace, status__in=ACTIVE)
-    training = running.filter(kind=JobKind.TRAIN).first()
-    compressing = running.filter(kind=JobKind.COMPRESS).first()
-    watch = _("Watch job #%(number)s")
+
+    data, reference = (ready.ref if ready else ""), (model.ref if model else "")
+    checked = address("dataset_version", some.dataset.name, some.number) if some else ""
+    tried = address("endpoint_detail", endpoint.name) if endpoint else ""
+    train = (address("job_new", dataset=data), _("Fine-tune on %(ref)s") % {"ref": data})
+    compress = (address("compression", model=reference), _("Compress %(ref)s") % {"ref": reference})
     plan = [
-        (_("Sign in"), True, "", ""),
-        (_("Add data"), some is not None, address("dataset_new"), _("Add data")),
-        (
-            _("Check the data"),
-            ready is not None,
-            address("dataset_version", some.dataset.name, some.number) if some else "",
-            _("Open %(ref)s") % {"ref": some.ref if some else ""},
-        ),
-        (
-            _("Fine-tune"),
-            bool(facts["trained"]),
-            address("job_detail", training.public_id)
-            if training
-            else address("job_new", dataset=ready.ref if ready else ""),
-            watch % {"number": training.number} if training else _("Fine-tune on %(ref)s") % {"ref": ready and ready.ref},
-        ),
-        (
-            _("Compress"),
-            bool(facts["small"]),
-            address("job_detail", compressing.public_id)
-            if compressing
-            else address("compression", model=latest.ref if latest else ""),
-            watch % {"number": compressing.number}
-            if compressing
-            else _("Compress %(ref)s") % {"ref": latest and latest.ref},
-        ),
+        (_("Sign in"), True, ("", "")),
+        (_("Add data"), some is not None, (address("dataset_new"), _("Add data"))),
+        (_("Check the data"), ready is not None, (checked, _("Open %(ref)s") % {"ref": some.ref if some else ""})),
+        (_("Fine-tune"), bool(facts["trained"]), _watch(workspace, JobKind.TRAIN) or train),
+        (_("Compress"), bool(facts["small"]), _watch(workspace, JobKind.COMPRESS) or compress),
         (
             _("Deploy"),
             endpoint is not None,
-            address("endpoint_new", model=latest.ref if latest else ""),
-            _("Deploy %(ref)s") % {"ref": latest and latest.ref},
+            (address("endpoint_new", model=reference), _("Deploy %(ref)s") % {"ref": reference}),
         ),
-        (
-            _("Call it"),
-            called,
-            address("endpoint_detail", endpoint.name) if endpoint else "",
-            _("Try %(name)s") % {"name": endpoint and endpoint.name},
-        ),
+        (_("Call it"), called, (tried, _("Try %(name)s") % {"name": endpoint.name if endpoint else ""})),
     ]
-    following = next(((href, action) for _title, done, href, action in plan if not done), ("", ""))
-    return Start([Step(title, done) for title, done, _href, _action in plan], *following)
+    following = next((way for _title, done, way in plan if not done), ("", ""))
+    return Start([Step(title, done) for title, done, _way in plan], *following)
 
+
+def _watch(workspace: Workspace, kind: JobKind) -> tuple[str, str] | None:
+    """The job that is doing a step at this moment."""
+    job = Job.objects.filter(workspace=workspace, kind=kind, status__in=ACTIVE).first()
+    if job is None:
+        return None
+    return address("job_detail", job.public_id), _("Watch job #%(number)s") % {"number": job.number}
