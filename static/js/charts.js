@@ -156,6 +156,15 @@ function lines(figure, colours, titled) {
       label: { color: colours.reference, fontSize: 11, position: "insideStartTop" },
       data: figure.references.map((item) => ({ yAxis: item.value, label: { formatter: item.label } })),
     };
+    // An unseen point at each reference widens the axis, so that the dashed line never lies outside of it.
+    series.push({
+      type: "line",
+      data: figure.references.map((item) => [0, item.value]),
+      showSymbol: false,
+      silent: true,
+      lineStyle: { opacity: 0 },
+      tooltip: { show: false },
+    });
   }
   return {
     ...frame(figure, colours, titled),
@@ -187,9 +196,6 @@ function lines(figure, colours, titled) {
     yAxis: axis(colours, {
       type: "value",
       scale: true,
-      // A dashed reference outside of the data's range would not be seen.
-      min: figure.references.length ? (range) => Math.min(range.min, ...figure.references.map((r) => r.value)) : null,
-      max: figure.references.length ? (range) => Math.max(range.max, ...figure.references.map((r) => r.value)) : null,
       axisLabel: { color: colours.muted, fontSize: 11, formatter: (value) => compact(Number(value.toPrecision(6))) },
     }),
     series,
