@@ -41,6 +41,7 @@ class Form:
     method: str = ""
     changes: dict[str, Any] = field(default_factory=dict)
     key: str = field(default_factory=new_id)
+    applicable: bool = True
 
     @classmethod
     def read(cls, by: Identity, data: QueryDict) -> Form:
@@ -57,6 +58,9 @@ class Form:
         return body | ({"params": self.changes} if self.changes else {})
 
     def request(self) -> CompressRequest:
+        if not self.method:
+            message = _("Choose a method.") if self.applicable else _("No method applies to this version.")
+            raise Invalid(message, fields={"method": message})
         try:
             return CompressRequest.model_validate(self.body())
         except ValidationError as error:
@@ -106,6 +110,7 @@ def _context(form: Form) -> dict[str, Any]:
     versions = list(selectors.versions_offered(workspace=workspace))
     version = _chosen(form, versions)
     offers = selectors.method_offers(version) if version else []
+    form.applicable = any(offer.applies for offer in offers)
     if not form.method:
         form.method = next((offer.spec.name for offer in offers if offer.applies), "")
     plan, problems = None, []
