@@ -5,6 +5,6 @@ from django.urls import URLPattern, path
 from apps.compression import views
 
 urlpatterns: list[URLPattern] = [
-    path("compress/", views.compression, name="compression"),
-    path("compress/<str:reference>/scatter", views.scatter, name="compression_scatter"),
+    path("compress/", views.page, name="compression"),
+    path("compress/start", views.start, name="compression_start"),
 ]
