@@ -3,7 +3,7 @@
 
 torch and what only torch brings (CUDA, triton) are left out: the set-up installs torch first, so that each machine
 takes its own build once. The locks hold names and versions and nothing else: no address of a registry and no hash,
-because a hash pins one platform's wheel (docs/adr/0003-locks-without-torch.md).
+because a hash pins one platform's wheel (docs/adr/0007-locks-without-torch.md).
 """
 
 import json

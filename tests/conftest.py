@@ -30,6 +30,16 @@ def _quick_passwords(settings: Any) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """A file, as in use: SQLite in memory locks by table and knows no WAL, so that threads would fail."""
+    from django.db import connections
+
+    settings = connections["default"].settings_dict
+    if settings["ENGINE"].endswith("sqlite3"):
+        settings["TEST"]["NAME"] = str(Path(tempfile.mkdtemp(prefix="ty-test-db-")) / "test.sqlite3")
+
+
 @pytest.fixture
 def team(db: None) -> Team:
     """A workspace with people of every role, and an outsider who owns another one."""

@@ -1,1 +1,1 @@
-"""The Celery side: thin tasks that load a row and call a service."""
+"""The Celery side: carries out what the database says is to be done. Knows every app; no app knows it."""

@@ -50,7 +50,17 @@ def token_hash(token: str) -> str:
 
 
 class TokenAuth(HttpBearer):
-    """`Authorization: Bearer ty_...`; the token decides the workspace."""
+    """`Authorization: Bearer ty_...`; the token decides the workspace. Raises Forbidden below the role `needed`."""
+
+    def __init__(self, needed: Role = Role.VIEWER) -> None:
+        super().__init__()
+        self.needed = needed
+
+    def __call__(self, request: HttpRequest) -> Identity | None:
+        identity: Identity | None = super().__call__(request)
+        if identity is not None:
+            identity.require(self.needed)
+        return identity
 
     def authenticate(self, request: HttpRequest, token: str) -> Identity | None:
         if not token.startswith(TOKEN_PREFIX):
@@ -75,7 +85,11 @@ class TokenAuth(HttpBearer):
 
 
 class SessionAuth(NinjaSessionAuth):
-    """The signed-in user in the workspace of the session; CSRF is checked."""
+    """The signed-in user in the workspace of the session; CSRF is checked, and the role `needed`."""
+
+    def __init__(self, needed: Role = Role.VIEWER) -> None:
+        super().__init__()
+        self.needed = needed
 
     def __call__(self, request: HttpRequest) -> Identity | None:
         # A program that sent a wrong token, or nothing, is told 401; the CSRF check is for browsers with a session.
@@ -91,6 +105,8 @@ class SessionAuth(NinjaSessionAuth):
                 code="csrf_failed",
                 hint=_("Send the header X-CSRFToken with the value of the CSRF cookie, or use a token."),
             ) from None
+        if identity is not None:
+            identity.require(self.needed)
         return identity
 
     def authenticate(self, request: HttpRequest, key: str | None) -> Identity | None:
@@ -123,7 +139,8 @@ def identity_of(request: HttpRequest) -> Identity:
 def require(role: Role) -> Any:
     """Decorate an API function or page view: the caller needs at least `role`.
 
-    Every API function has it (a test walks them all), so that none is open by having been forgotten.
+    Every API function has it (a test walks them all), so that none is open by having been forgotten. There the role is
+    looked at before the body is read: who may not upload is told so before the upload is parsed.
     """
 
     def decorate(function: Any) -> Any:
@@ -135,7 +152,13 @@ def require(role: Role) -> Any:
             identity.require(role)
             return function(request, *args, **kwargs)
 
+        def contribute(operation: Any) -> None:
+            operation.auth_param = [TokenAuth(role), SessionAuth(role)]
+            operation._set_auth(operation.auth_param)
+
         guarded.required_role = role  # type: ignore[attr-defined]
+        callbacks = getattr(guarded, "_ninja_contribute_to_operation", [])
+        guarded._ninja_contribute_to_operation = [*callbacks, contribute]  # type: ignore[attr-defined]
         return guarded
 
     return decorate

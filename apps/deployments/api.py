@@ -1,5 +1,106 @@
-"""REST routes of this app."""
+"""REST routes of endpoints. Predictions are not asked for here: the serving port answers them."""
 
-from ninja import Router
+from __future__ import annotations
 
-router = Router()
+from typing import Annotated, Any
+
+from django.http import HttpRequest
+from ninja import Path, Query, Router, Status
+
+from apps.accounts.auth import Identity, require
+from apps.accounts.models import Role
+from apps.core.idempotency import idempotent
+from apps.core.pagination import Page, PageQuery, page_of
+from apps.deployments import selectors, services
+from apps.deployments.models import Endpoint
+from apps.deployments.schemas import EndpointIn, EndpointOut, RevisionIn, TimelineOut, TrafficIn
+
+router = Router(tags=["Endpoints"])
+Name = Annotated[str, Path(max_length=63)]
+
+
+def caller(request: HttpRequest) -> Identity:
+    """Who is calling, after authentication."""
+    identity: Identity = request.auth  # type: ignore[attr-defined]
+    return identity
+
+
+def _get(request: HttpRequest, name: str) -> Endpoint:
+    return selectors.endpoint_by_name(caller(request).workspace, name)
+
+
+@router.get("/endpoints", response=Page[EndpointOut], summary="List endpoints")
+@require(Role.VIEWER)
+def endpoint_list(request: HttpRequest, page: Query[PageQuery]) -> Page[EndpointOut]:
+    rows, cursor = page_of(selectors.endpoints_of(caller(request).workspace), page)
+    return Page[EndpointOut](items=[EndpointOut.of(row) for row in rows], next=cursor)
+
+
+@router.post("/endpoints", response={201: EndpointOut}, summary="Create an endpoint and deploy a version to it")
+@require(Role.DEVELOPER)
+@idempotent()
+def endpoint_create(request: HttpRequest, payload: EndpointIn) -> Status[Any]:
+    endpoint = services.endpoint_create(by=caller(request), name=payload.name, model=payload.model, title=payload.title)
+    return Status(201, EndpointOut.of(endpoint))
+
+
+@router.get("/endpoints/{name}", response=EndpointOut, summary="Show an endpoint")
+@require(Role.VIEWER)
+def endpoint_show(request: HttpRequest, name: Name) -> EndpointOut:
+    return EndpointOut.of(_get(request, name))
+
+
+@router.delete("/endpoints/{name}", response={204: None}, summary="Delete an endpoint")
+@require(Role.MAINTAINER)
+def endpoint_delete(request: HttpRequest, name: Name) -> Status[Any]:
+    services.endpoint_delete(by=caller(request), endpoint=_get(request, name))
+    return Status(204, None)
+
+
+@router.post(
+    "/endpoints/{name}/revisions",
+    response={200: EndpointOut, 201: EndpointOut},
+    summary="Deploy a version over the present one",
+    description="The present revision answers until the new one has passed its golden set. "
+    "200: this version is deployed already.",
+)
+@require(Role.DEVELOPER)
+@idempotent()
+def revision_create(request: HttpRequest, name: Name, payload: RevisionIn) -> Status[Any]:
+    _revision, created = services.revision_create(by=caller(request), endpoint=_get(request, name), model=payload.model)
+    return Status(201 if created else 200, EndpointOut.of(_get(request, name)))
+
+
+@router.patch("/endpoints/{name}/traffic", response=EndpointOut, summary="Share the traffic between revisions")
+@require(Role.DEVELOPER)
+def traffic_set(request: HttpRequest, name: Name, payload: TrafficIn) -> EndpointOut:
+    endpoint = services.traffic_set(by=caller(request), endpoint=_get(request, name), weights=payload.revisions)
+    return EndpointOut.of(endpoint)
+
+
+@router.post("/endpoints/{name}/rollback", response=EndpointOut, summary="Go back to the revision live before")
+@require(Role.DEVELOPER)
+@idempotent()
+def endpoint_rollback(request: HttpRequest, name: Name) -> EndpointOut:
+    return EndpointOut.of(services.endpoint_rollback(by=caller(request), endpoint=_get(request, name)))
+
+
+@router.post("/endpoints/{name}/stop", response=EndpointOut, summary="Stop an endpoint")
+@require(Role.DEVELOPER)
+@idempotent()
+def endpoint_stop(request: HttpRequest, name: Name) -> EndpointOut:
+    return EndpointOut.of(services.endpoint_stop(by=caller(request), endpoint=_get(request, name)))
+
+
+@router.post("/endpoints/{name}/start", response=EndpointOut, summary="Start a stopped endpoint")
+@require(Role.DEVELOPER)
+@idempotent()
+def endpoint_start(request: HttpRequest, name: Name) -> EndpointOut:
+    return EndpointOut.of(services.endpoint_start(by=caller(request), endpoint=_get(request, name)))
+
+
+@router.get("/endpoints/{name}/timeline", response=Page[TimelineOut], summary="What happened at an endpoint")
+@require(Role.VIEWER)
+def timeline_list(request: HttpRequest, name: Name, page: Query[PageQuery]) -> Page[TimelineOut]:
+    rows, cursor = page_of(selectors.timeline_of(_get(request, name)), page)
+    return Page[TimelineOut](items=[TimelineOut.of(row) for row in rows], next=cursor)

@@ -51,10 +51,13 @@ def _client() -> Celery:
     return client
 
 
-def send(name: str, *args: Any) -> None:
-    """Send a message now; a broker that is down is logged, since a sweep will find the row."""
+def send(name: str, *args: Any, expires_s: float | None = None) -> None:
+    """Send a message now; a broker that is down is logged, since a sweep will find the row.
+
+    A message older than `expires_s` is dropped unread.
+    """
     try:
-        _client().send_task(name, args=args, queue=QUEUE_OF[name], retry=False)
+        _client().send_task(name, args=args, queue=QUEUE_OF[name], retry=False, expires=expires_s)
     except Exception:  # kombu raises many types
         logger.warning("The message %s%r could not be sent; the next sweep will find the row.", name, args)
 

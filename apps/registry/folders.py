@@ -35,6 +35,7 @@ class FolderFacts:
     """What a folder turned out to hold. `revision` is a digest of every file's path and content."""
 
     path: Path
+    modality: str
     architecture: str
     model_type: str
     parameters: int
@@ -88,6 +89,7 @@ def inspect(path: str, roots: Iterable[Path]) -> FolderFacts:
         )
     return FolderFacts(
         path=folder,
+        modality="text" if "tokenizer.json" in names else "image",
         architecture=str(architectures[0]) if isinstance(architectures, list) and architectures else model_type,
         model_type=model_type,
         parameters=sum(_parameters(file) for file in weights),

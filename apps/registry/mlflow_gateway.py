@@ -38,7 +38,6 @@ class RegisteredVersion:
     version: int
     run_id: str
     status: str
-    aliases: tuple[str, ...]
     tags: dict[str, str]
 
 
@@ -92,6 +91,12 @@ def versions(name: str) -> list[RegisteredVersion]:
     return [_registered_version(entry) for entry in found]
 
 
+def aliases(name: str) -> dict[str, int]:
+    """Version numbers by alias; raises MlflowNotFound for an unknown model."""
+    model = _call("GET", "registered-models/get", query={"name": name})["registered_model"]
+    return {entry["alias"]: int(entry["version"]) for entry in model.get("aliases", ())}
+
+
 def alias_set(name: str, alias: str, version: int) -> None:
     """Point `alias` at `version`, wherever it pointed before."""
     _call("POST", "registered-models/alias", body={"name": name, "alias": alias, "version": str(version)})
@@ -140,7 +145,6 @@ def _registered_version(entry: dict[str, Any]) -> RegisteredVersion:
         version=int(entry["version"]),
         run_id=entry.get("run_id", ""),
         status=entry.get("status", ""),
-        aliases=tuple(entry.get("aliases", ())),
         tags={tag["key"]: tag.get("value", "") for tag in entry.get("tags", ())},
     )
 

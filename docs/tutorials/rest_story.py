@@ -65,7 +65,8 @@ def run_job(api: Tuneyard, body: dict[str, Any], seconds: float) -> dict[str, An
     """Start a job once, however often this is sent, and wait for its end."""
     job = api.call("POST", "/jobs", json=body, headers={"Idempotency-Key": str(uuid.uuid4())})
     print(f"job {job['id']} ({body['kind']}): {job['status']}")
-    done = api.wait(f"/jobs/{job['id']}", until={"succeeded"}, failed={"failed", "errored", "cancelled"}, seconds=seconds)
+    ends = {"failed", "errored", "cancelled"}
+    done = api.wait(f"/jobs/{job['id']}", until={"succeeded"}, failed=ends, seconds=seconds)
     model = done["model"]
     print(f"  {model['name']}@{model['version']} {done['metrics_split']}: {done['metrics']}")
     return done

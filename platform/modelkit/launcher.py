@@ -1,6 +1,6 @@
 """Forks one child session per job from a process that has the heavy libraries imported already.
 
-    python -m modelkit.launcher --socket PATH --jobs FOLDER [--preload torch,transformers,...] [--stop-timeout SECONDS]
+    python -m modelkit.launcher --socket PATH [--jobs FOLDER] [--preload torch,...] [--stop-timeout SECONDS]
 
 A cold `import torch, transformers` takes 5 to 10 s; a fork of this process runs user code some 15 ms after the request.
 For that to be safe the process stays single-threaded, runs no tensor operation and never touches CUDA.
@@ -418,7 +418,8 @@ def _recipes() -> list[str]:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m modelkit.launcher", description=__doc__.splitlines()[0])
     parser.add_argument("--socket", type=Path, required=True)
-    parser.add_argument("--jobs", type=Path, required=True, help="the folder that holds the job folders")
+    home = Path(os.environ.get("TUNEYARD_HOME", "") or "var")
+    parser.add_argument("--jobs", type=Path, default=home / "jobs", help="the folder that holds the job folders")
     parser.add_argument("--preload", default=DEFAULT_PRELOAD, help="modules, separated by commas; recipes come on top")
     parser.add_argument("--stop-timeout", type=float, default=20.0, help="seconds that checkpoints may take at a stop")
     options = parser.parse_args(arguments)
@@ -426,6 +427,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Thread pools do not survive a fork: none may start here. The child sets its own numbers.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
+    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -7,13 +7,14 @@ from django.views.i18n import set_language
 from tuneyard.api import api
 
 urlpatterns = [
-    path("", include("apps.core.urls")),
+    path("", include("apps.monitoring.home.urls")),
     path("", include("apps.accounts.urls")),
     path("", include("apps.datasets.urls")),
     path("", include("apps.registry.urls")),
     path("", include("apps.jobs.urls")),
     path("", include("apps.compression.urls")),
     path("", include("apps.deployments.urls")),
+    path("", include("apps.monitoring.urls")),
     path("i18n/setlang/", login_not_required(set_language), name="set_language"),
     path("api/v1/", api.urls),
 ]

@@ -95,7 +95,7 @@ def _conflicts(connection: duckdb.DuckDBPyConnection, text: str, label: str, row
     t, c = store.name(text), store.name(label)
     groups = f"""SELECT key, list_sort(list(DISTINCT {c})) AS labels, count(*) AS n FROM keyed WHERE {t} <> ''
                  GROUP BY key HAVING count(DISTINCT {c}) > 1"""
-    count, affected = connection.execute(f"SELECT count(*), coalesce(sum(n), 0) FROM ({groups})").fetchone() or (0, 0)
+    ((count, affected),) = connection.execute(f"SELECT count(*), coalesce(sum(n), 0) FROM ({groups})").fetchall()
     examples = _examples(
         connection,
         f"""SELECT any_value({t}) AS text, any_value(labels) AS labels, any_value(n) AS rows FROM ({groups})
@@ -176,9 +176,8 @@ def _imbalance(stats: dict[str, Any]) -> Check:
     largest, smallest = stats["classes"][0], stats["classes"][-1]
     ratio = largest["rows"] / smallest["rows"]
     uneven = ratio >= IMBALANCE
-    message = (
-        f"The largest class has {ratio:.1f} times the rows of the smallest."
-        + ("" if uneven else " That is balanced enough.")
+    message = f"The largest class has {ratio:.1f} times the rows of the smallest." + (
+        "" if uneven else " That is balanced enough."
     )
     return Check(
         "imbalance", _warn(uneven), message, int(uneven), None,
@@ -238,7 +237,8 @@ def _reading(staged: Staged) -> Iterable[Check]:
     yield _met(
         "ragged_rows", staged.ragged,
         f"{n:,} rows have more or fewer cells than the header." if n else "Every row has as many cells as the header.",
-        fix="drop_ragged_rows", hint="Cells too many are ignored, cells too few are empty. Quote cells that hold the delimiter.",
+        fix="drop_ragged_rows",
+        hint="Cells too many are ignored, missing ones empty. Quote cells that hold the delimiter.",
     )  # fmt: skip
     n = staged.damaged.count
     yield _met(
@@ -263,9 +263,7 @@ def _reading(staged: Staged) -> Iterable[Check]:
 
 def _met(code: str, found: Found, message: str, *, fix: str | None = None, hint: str = "") -> Check:
     n = found.count
-    return Check(
-        code, _warn(n), message, n, fix if n else None, hint if n else "", list(found.examples), {"count": n}
-    )
+    return Check(code, _warn(n), message, n, fix if n else None, hint if n else "", list(found.examples), {"count": n})
 
 
 def _warn(count: int | bool) -> Severity:
@@ -273,16 +271,14 @@ def _warn(count: int | bool) -> Severity:
 
 
 def _scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    row = connection.execute(query).fetchone()
-    return int(row[0]) if row else 0
+    ((value,),) = connection.execute(query).fetchall()
+    return int(value)
 
 
 def _examples(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
     cursor = connection.execute(query)
     names = [column[0] for column in cursor.description or ()]
-    return [
-        {name: _short(value) for name, value in zip(names, row, strict=True)} for row in cursor.fetchall()
-    ]
+    return [{name: _short(value) for name, value in zip(names, row, strict=True)} for row in cursor.fetchall()]
 
 
 def _short(value: Any) -> Any:

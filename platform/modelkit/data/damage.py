@@ -30,9 +30,7 @@ _TABLE = {
 _TABLE_PATTERN = re.compile("|".join(map(re.escape, _TABLE)))
 
 # A lead byte of a two- to four-byte UTF-8 sequence and its continuation bytes, as Windows-1252 shows them.
-_TRAIL = "".join(
-    re.escape(bytes([byte]).decode("cp1252", "ignore") or chr(byte)) for byte in range(0x80, 0xC0)
-)
+_TRAIL = "".join(re.escape(bytes([byte]).decode("cp1252", "ignore") or chr(byte)) for byte in range(0x80, 0xC0))
 _SEQUENCE = re.compile(f"[\xc2-\xdf][{_TRAIL}]|[\xe0-\xef][{_TRAIL}]{{2}}|[\xf0-\xf4][{_TRAIL}]{{3}}")
 #: Cheap test before the expensive one: no damage without one of these.
 _SUSPECT = re.compile("[\x80-\x9f\xc2-\xf4\ufffd‰]")

@@ -14,8 +14,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from modelkit.data.options import DELIMITERS
-
 SAMPLE_ROWS = 400
 
 
@@ -67,20 +65,28 @@ def detect_dialect(sample: str, file_name: str) -> Dialect:
     tabbed = file_name.lower().endswith((".tsv", ".tab"))
     best, best_score = Dialect("\t" if tabbed else ","), 0.0
     for delimiter in ("\t", ",", ";", "|") if tabbed else (",", "\t", ";", "|"):
-        for quoted in (True, False):
-            dialect = Dialect(delimiter, quoted)
-            score = _score(_parse(sample, dialect))
-            if not quoted:
-                score -= 0.02
-            if score > best_score + 1e-9:
-                best, best_score = dialect, score
+        dialect, score = _with_quoting(sample, delimiter)
+        if score > best_score + 1e-9:
+            best, best_score = dialect, score
     return best
 
 
 def quoted_by(sample: str, delimiter: str) -> Dialect:
     """The dialect with a declared delimiter: whether quotes quote is still found from the sample."""
+    return _with_quoting(sample, delimiter)[0]
+
+
+def _with_quoting(sample: str, delimiter: str) -> tuple[Dialect, float]:
+    """Quotes quote, unless taking them as characters makes a better table: more regular, or as regular with more rows.
+
+    Cells that hold the delimiter or a line break make the plain table irregular; a stray quote at the start of a cell
+    makes the quoted one swallow rows.
+    """
     quoted, plain = Dialect(delimiter, True), Dialect(delimiter, False)
-    return quoted if _score(_parse(sample, quoted)) >= _score(_parse(sample, plain)) - 0.02 else plain
+    quoted_rows, plain_rows = _parse(sample, quoted), _parse(sample, plain)
+    quoted_score, plain_score = _score(quoted_rows), _score(plain_rows) - 0.02
+    swallowed = plain_score > 0.97 and len(plain_rows) > len(quoted_rows)
+    return (plain, plain_score) if plain_score > quoted_score or swallowed else (quoted, quoted_score)
 
 
 _NAME = re.compile(r"^[^\W\d][\w .\-/#()]{0,39}$")
@@ -108,20 +114,14 @@ def has_header(rows: Sequence[Sequence[str]], known_names: Iterable[str]) -> boo
         if not values or not cell:
             continue
         distinct = set(values)
-        if cell in distinct:
-            votes -= 2
-        elif _NUMBER.match(cell):
+        if cell in distinct or _NUMBER.match(cell):
             votes -= 2
         elif all(_NUMBER.match(value) for value in values):
             votes += 2
-        elif len(distinct) <= max(2, len(values) // 5):
-            votes += 1
-        elif _NAME.match(cell) and len(cell) < 0.5 * median(len(value) for value in values):
+        elif len(distinct) <= max(2, len(values) // 5) or (
+            _NAME.match(cell) and len(cell) < 0.5 * median(len(value) for value in values)
+        ):
             votes += 1
         else:
             votes -= 1
     return votes > 0
-
-
-def delimiter_name(delimiter: str) -> str:
-    return DELIMITERS.get(delimiter, delimiter)

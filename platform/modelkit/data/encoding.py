@@ -50,7 +50,7 @@ class Detected:
 
 @dataclass(frozen=True)
 class Break:
-    """The first byte that is not valid: `offset` from the file's start (0 is the first), in line `line` (1 is the first)."""
+    """The first byte that is not valid: `offset` counts from 0, `line` from 1."""
 
     offset: int
     line: int

@@ -84,7 +84,9 @@ class _Stream:
             return value
 
     def malformed(self, what: str, line: int | None = None) -> UserError:
-        return UserError("malformed_json", f"Line {line or self.line}: {what[:1].lower()}{what[1:]}.", _REMEDY, field="file")
+        return UserError(
+            "malformed_json", f"Line {line or self.line}: {what[:1].lower()}{what[1:]}.", _REMEDY, field="file"
+        )
 
 
 def _elements(stream: _Stream) -> Iterator[tuple[int, Any]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,7 +93,9 @@ def _run(
 ) -> None:
     unknown = fixes - FIXES.keys()
     if unknown:
-        raise UserError("unknown_fix", f"There is no fix {min(unknown)!r}.", f"Fixes are {', '.join(FIXES)}.", field="fixes")
+        raise UserError(
+            "unknown_fix", f"There is no fix {min(unknown)!r}.", f"Fixes are {', '.join(FIXES)}.", field="fixes"
+        )
     rule = splits.rule_for(file.part for file in files)
     sources = _open(files, columns, options, prepared)
     if not _map(prepared, sources, columns, declared):
@@ -129,7 +130,9 @@ def _run(
         if len(prepared.labels) < 2 and label:
             raise _one_class(prepared.labels, prepared.mapping[label])
         if prepared.splits["train"] == 0:
-            raise UserError("train_empty", "No row is left to train on.", "Leave out a fix, or add rows.", field="train")
+            raise UserError(
+                "train_empty", "No row is left to train on.", "Leave out a fix, or add rows.", field="train"
+            )
         text = next((role.role for role in columns if role.kind == "text" and role.role in prepared.mapping), None)
         prepared.stats = stats.compute(connection, text=text, label=label)
         given = rule.parts != ("all",)
@@ -176,7 +179,9 @@ def _map(prepared: Prepared, sources: Sequence[Source], columns: Sequence[Column
         if len(table.found.columns) < 2:
             raise
         suggested = roles.map_columns(profiles, columns, {})
-        prepared.detected["suggestions"] = {role: [name] for role, name in suggested.columns.items()} | suggested.suggestions
+        prepared.detected["suggestions"] = {
+            role: [name] for role, name in suggested.columns.items()
+        } | suggested.suggestions
         prepared.error = {"code": error.code, "message": error.message, "hint": error.hint, "field": error.field}
         prepared.status = "needs_mapping"
         return False
@@ -184,18 +189,17 @@ def _map(prepared: Prepared, sources: Sequence[Source], columns: Sequence[Column
     prepared.mapping = found.columns
     prepared.detected["suggestions"] = found.suggestions
     if found.missing:
-        names = {role.role: role.title for role in columns}
         missing = found.missing[0]
         if not found.suggestions[missing]:
             raise UserError(
                 f"{missing}_missing",
-                f"{table.found.file} has no column for the {missing}: its columns are {', '.join(table.found.columns)}.",
+                f"{table.found.file} has no column for the {missing}; it has {', '.join(table.found.columns)}.",
                 f"Add a column with the {missing} of each row; check the delimiter if there should be one.",
                 field=f"mapping.{missing}",
             )
         prepared.error = {
             "code": "mapping_needed",
-            "message": f"It is not clear which column is the {missing} ({names[missing]}).",
+            "message": f"It is not clear which column holds the {missing}.",
             "hint": f"Choose one of {', '.join(found.suggestions[missing][:8])}.",
             "field": f"mapping.{missing}",
         }
@@ -258,7 +262,7 @@ def _divide(connection: duckdb.DuckDBPyConnection, rule: SplitRule, label: str |
         )
 
 
-_RANK = "CASE split WHEN 'train' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END"
+_RANK = "CASE placed.split WHEN 'train' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END"
 
 
 def _fix(connection: duckdb.DuckDBPyConnection, fixes: frozenset[str], label: str | None) -> None:
@@ -302,7 +306,7 @@ def _write(
         f"""SELECT substr(placed.key, 1, 16) || '-' || placed.occurrence AS row_id, staged.position, staged.source,
             placed.split AS split, {", ".join(f"staged.{store.name(role)}" for role in used)}
             FROM placed JOIN staged USING (seq)
-            ORDER BY {_RANK.replace("split", "placed.split", 1)}, placed.seq"""
+            ORDER BY {_RANK}, placed.seq"""
     ).to_arrow_reader(1024)
     schema = pa.schema(
         [("row_id", pa.string()), ("position", pa.int64()), ("source", pa.string()), ("split", pa.string())]
@@ -328,7 +332,7 @@ def _write(
             progress(0.8 + 0.15 * written / total)
         if pending:
             writer.write_table(pa.Table.from_batches(pending, schema))
-    os.replace(partial, target / store.ROWS)
+    partial.replace(target / store.ROWS)
     return digest.hexdigest()
 
 
@@ -350,9 +354,9 @@ def _write_card(target: Path, prepared: Prepared, task: str, columns: Sequence[C
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
-    row = connection.execute(query).fetchone()
-    assert row is not None  # noqa: S101  an aggregate always answers
-    return row
+    # Fetched whole: a result with rows left would block the connection.
+    (row,) = connection.execute(query).fetchall()
+    return tuple(row)
 
 
 def _split_counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:

@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -192,15 +193,13 @@ class TableFile:
 
     def _look_json(self, format: Format) -> tuple[str, ...]:
         keys: dict[str, None] = {}
-        count = 0
-        for _, value in self._objects(format):
+        for _, value in islice(self._objects(format), PROFILE_ROWS):
             keys.update(dict.fromkeys(value))
-            count += 1
-            if count >= PROFILE_ROWS:
-                break
         if not keys:
             example = 'for example {"text": "My card has not arrived", "label": "card_arrival"}'
-            raise UserError("no_rows", "The file holds no JSON objects.", f"Each row is an object, {example}.", field="file")
+            raise UserError(
+                "no_rows", "The file holds no JSON objects.", f"Each row is an object, {example}.", field="file"
+            )
         return tuple(keys)
 
     # --- streaming --------------------------------------------------------------------------------------------------
@@ -220,7 +219,10 @@ class TableFile:
                 if "field larger" in str(error):
                     raise _too_large(line, CELL_LIMIT) from None
                 raise UserError(
-                    "not_a_table", f"Line {line} cannot be read: {error}.", "Save the table as CSV (UTF-8).", field="file"
+                    "not_a_table",
+                    f"Line {line} cannot be read: {error}.",
+                    "Save the table as CSV (UTF-8).",
+                    field="file",
                 ) from None
 
     def _delimited_rows(self) -> Iterator[Row]:

@@ -40,7 +40,12 @@ class Profile:
         return all(example.isascii() for example in self.examples)
 
     def as_dict(self) -> dict[str, object]:
-        return {"name": self.name, "distinct": self.distinct, "filled": round(self.filled, 3), "examples": self.examples}
+        return {
+            "name": self.name,
+            "distinct": self.distinct,
+            "filled": round(self.filled, 3),
+            "examples": self.examples,
+        }
 
 
 def profile_columns(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Profile]:
@@ -97,7 +102,9 @@ def check_declared(declared: Mapping[str, str], roles: Sequence[Column], columns
                 field=f"mapping.{role}",
             )
     if len(set(declared.values())) < len(declared):
-        raise UserError("column_twice", "One column is mapped to two roles.", "Choose different columns.", field="mapping")
+        raise UserError(
+            "column_twice", "One column is mapped to two roles.", "Choose different columns.", field="mapping"
+        )
 
 
 def map_columns(profiles: Sequence[Profile], roles: Sequence[Column], declared: Mapping[str, str]) -> RoleMapping:

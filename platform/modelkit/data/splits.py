@@ -64,7 +64,9 @@ def rule_for(parts: Iterable[Part]) -> SplitRule:
             field="file",
         )
     if "all" not in given and "train" not in given:
-        raise UserError("train_missing", "There is no train part.", "Add the file to train on as `train`.", field="train")
+        raise UserError(
+            "train_missing", "There is no train part.", "Add the file to train on as `train`.", field="train"
+        )
     return SplitRule(tuple(part for part in ("all", *SPLITS) if part in given))  # type: ignore[misc]
 
 

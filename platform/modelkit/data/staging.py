@@ -79,6 +79,7 @@ def stage(
     """Write the staging file; raises UserError `ragged_rows`, `malformed_rows` or `label_name_missing`."""
     used = [role for role in roles if role.role in mapping]
     inputs = [role.role for role in used if role.kind in ("text", "file")] or [role.role for role in used]
+    required = [role.role for role in used if role.kind == "category" and role.required]
     schema = pa.schema(
         [("seq", pa.int64()), ("source", pa.string()), ("position", pa.int64()), ("part", pa.string())]
         + [("key", pa.string()), ("unit", pa.float64()), ("split", pa.string())]
@@ -98,9 +99,9 @@ def stage(
                 if position % BATCH_ROWS == 0:
                     progress((sum(sizes[:number]) + table.tally.bytes_read) / max(1, sum(sizes)))
                 if row.ragged:
-                    staged.ragged.add(file=name, line=row.line)
                     if "drop_ragged_rows" in fixes:
                         continue
+                    staged.ragged.add(file=name, line=row.line)
                 cells = dict(zip(cell_of, (row.cells[index] for index in cell_of.values()), strict=True))
                 if spill and any(row.cells[index].strip() for index in spill):
                     spilled = [row.cells[index] for index in spill]
@@ -117,7 +118,7 @@ def stage(
                     if is_damaged(values[text_role]):
                         text = values[text_role]
                         staged.damaged.add(file=name, line=row.line, text=_short(text), repaired=_short(repair(text)))
-                unlabelled = next((r.role for r in used if r.kind == "category" and r.required and not values[r.role]), "")
+                unlabelled = any(not values[role] for role in required)
                 if unlabelled:
                     text = _short(values.get(text_role or "", ""))
                     staged.unlabelled.add(file=name, line=row.line, text=text)

@@ -15,6 +15,7 @@ def connect(*, memory_mb: int = 256, threads: int = 2, scratch: Path | None = No
     connection.execute(f"SET memory_limit = '{int(memory_mb)}MB'")
     connection.execute(f"SET threads = {int(threads)}")
     connection.execute("SET autoinstall_known_extensions = false")
+    connection.execute("SET python_enable_replacements = false")
     if scratch is not None:
         connection.execute(f"SET temp_directory = {literal(str(scratch))}")
     return connection

@@ -62,7 +62,8 @@ def reply_frame(request_id: int, reply: Reply) -> bytes:
 def parse_reply(code: int, payload: bytes) -> Reply:
     """Raises BadFrame."""
     try:
-        return Reply(Status(code), *TIMINGS.unpack_from(payload), payload[TIMINGS.size :])
+        queue_ms, preprocess_ms, model_ms = TIMINGS.unpack_from(payload)
+        return Reply(Status(code), queue_ms, preprocess_ms, model_ms, payload[TIMINGS.size :])
     except (ValueError, struct.error) as error:
         raise BadFrame(str(error)) from None
 
@@ -75,7 +76,6 @@ class FrameProtocol(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")  # noqa: S101  narrows the type
         self.transport = transport  # type: ignore[assignment]  # uvloop's transports do not derive from asyncio's
 
     def data_received(self, data: bytes) -> None:

@@ -107,6 +107,8 @@ MODEL_PATHS = [HOME / "models", *env.paths("TUNEYARD_MODEL_PATHS")]
 
 REDIS_URL = env.text("REDIS_URL", f"unix://{RUN_DIR / 'redis.sock'}")
 MLFLOW_TRACKING_URI = env.text("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+#: How long a worker's lease on a job lasts without a heartbeat; after it, the next worker takes the job over.
+JOB_LEASE_S = env.integer("TUNEYARD_JOB_LEASE_S", 30, low=2, high=600)
 LAUNCHER_SOCKET = env.folder("TUNEYARD_LAUNCHER_SOCKET", RUN_DIR / "launcher.sock")
 
 CACHES = {
@@ -122,7 +124,7 @@ UPLOAD_LIMIT_BYTES = env.integer("TUNEYARD_UPLOAD_LIMIT_MB", 4096, low=1, high=1
 # On the disk of the storage, so that an upload is moved into place, not copied; Django refuses to start without it.
 FILE_UPLOAD_TEMP_DIR = HOME / "storage" / "incoming"
 FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+FILE_UPLOAD_HANDLERS = ["apps.core.uploads.HashingUploadHandler"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
 
@@ -191,5 +193,11 @@ LOGGING = {
     "formatters": {"plain": {"format": "%(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": "INFO"},
-    "loggers": {"httpx": {"level": "WARNING"}, "httpcore": {"level": "WARNING"}},
+    "loggers": {
+        "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},
+        # Two lines for each message, and sweeps send one every few seconds.
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+    },
 }

@@ -6,7 +6,9 @@
     supervisor      start in order of need, stop in stages
     child           one process: spawn, follow its output, restart with back-off, stop
     prepare         what the database needs before the first request
+    mlflow_server   what its database needs, then the MLflow server itself
     guardian        ends what is left when the supervisor itself is killed
 
-It knows commands, not code: it imports neither the workers nor the library. Why it is our own: docs/adr/0002.
+It knows commands, not code: it imports neither the workers nor the library.
+Why it is our own: docs/adr/0006-own-supervisor.md.
 """

@@ -14,8 +14,9 @@ from tuneyard.supervisor.service import Service, http_answers, socket_answers
 #: Threads that answer requests. Each open event stream holds one, so there are more than cores.
 WEB_THREADS = 32
 _CPU_PROCESSES = 2
-#: Longer than the launcher's own patience with trainings that write their last checkpoint.
-_LAUNCHER_STOP_S = 45.0
+#: What trainings may take at a stop to write their last checkpoint.
+CHECKPOINT_S = 20
+_LAUNCHER_STOP_S = CHECKPOINT_S + 10.0
 
 # Stages of the stop, the highest first. Workers and launcher go together: the launcher's interruption is what ends the
 # task by which a worker follows a training.
@@ -111,8 +112,13 @@ def _web(configuration: Configuration) -> Service:
 def _launcher(configuration: Configuration) -> Service:
     return Service(
         name="launcher",
-        command=_python("modelkit.launcher", "--socket", str(configuration.run_dir / "launcher.sock")),
+        command=_python(
+            "modelkit.launcher",
+            *("--socket", str(configuration.run_dir / "launcher.sock")),
+            *("--jobs", str(configuration.home / "jobs"), "--stop-timeout", str(CHECKPOINT_S)),
+        ),
         needs=("prepare",),
+        after=("web",),
         stop_stage=_WORK,
         stop_s=_LAUNCHER_STOP_S,
         # Trainings outlive the launcher's own death, to be adopted.
@@ -139,8 +145,9 @@ def _workers(configuration: Configuration) -> list[Service]:
     def celery(name: str, *arguments: str, nice: int = 0) -> Service:
         return Service(
             name=name,
-            command=_python("celery", "-A", "workers.app", *arguments),
+            command=_python("celery", "--quiet", "-A", "workers.app", *arguments),
             needs=("redis", "prepare"),
+            after=("web",),
             stop_stage=_WORK,
             stop_s=_LAUNCHER_STOP_S + 5,
             nice=nice,
@@ -167,14 +174,10 @@ def _mlflow(configuration: Configuration, environment: Mapping[str, str]) -> Ser
     folder = configuration.home / "mlflow"
     return Service(
         name="mlflow",
-        command=_python(
-            "mlflow",
-            *("server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.sqlite3'}"),
-            *("--artifacts-destination", (folder / "artifacts").as_uri(), "--serve-artifacts"),
-        ),
+        command=_python("tuneyard.supervisor.mlflow_server", "--folder", str(folder), "--port", str(port)),
         # Without this it starts ten processes and takes 1.6 GB.
-        environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"},
+        after=("web",),
         ready=http_answers("127.0.0.1", port, "/health"),
         stop_stage=_STORE,
     )

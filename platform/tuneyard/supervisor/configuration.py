@@ -95,9 +95,10 @@ def make_folders(configuration: Configuration) -> None:
     configuration.run_dir.chmod(0o700)
 
 
-def lock_home(home: Path) -> IO[str]:
-    """Hold this file open: while it is, no second instance starts on the same home."""
-    handle = (home / "supervisor.lock").open("a+")
+def lock_home(home: Path, part: str = "") -> IO[str]:
+    """Hold this file open: while it is, no second instance, or no second `part` of one, starts on the same home."""
+    part = "".join(letter for letter in part if letter.isalnum() or letter == "-")[:100]
+    handle = (home / f"supervisor{part and '-'}{part}.lock").open("a+")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -8,27 +8,25 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import sqlite3
 import sys
-import time
-from contextlib import closing
 from pathlib import Path
 
 import django
 
-#: Copies of the database that are kept, the newest.
-COPIES_KEPT = 5
+from tuneyard.supervisor.copies import copy_database
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--login-file", type=Path, required=True, help="where the first login is left, if one is made")
+    parser.add_argument("--login-file", type=Path, help="where the first login is left, instead of being printed")
     arguments = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tuneyard.settings")
     django.setup()
     migrate()
     text = first_login()
-    if text:
+    if text and arguments.login_file is None:
+        say(text)
+    elif text:
         arguments.login_file.touch(mode=0o600)
         arguments.login_file.write_text(text)
 
@@ -54,20 +52,6 @@ def migrate() -> None:
         say(f"Migrating the database: {len(pending)} steps.")
         call_command("migrate", interactive=False, verbosity=0)
     call_command("createcachetable", verbosity=0)
-
-
-def copy_database(database: Path, folder: Path) -> Path:
-    """A consistent copy, also while others write; older copies beyond `COPIES_KEPT` are removed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{database.stem}-{time.strftime('%Y%m%d-%H%M%S')}.sqlite3"
-    scratch = target.with_suffix(".part")
-    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(scratch)) as copy:
-        source.backup(copy)
-    scratch.chmod(0o600)
-    scratch.replace(target)
-    for old in sorted(folder.glob(f"{database.stem}-*.sqlite3"))[:-COPIES_KEPT]:
-        old.unlink()
-    return target
 
 
 def first_login() -> str:

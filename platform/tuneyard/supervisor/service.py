@@ -23,6 +23,8 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     #: Names of services that must be ready first. Only the first start waits: what restarts finds its own way.
     needs: tuple[str, ...] = ()
+    #: Names of services that are let ahead for a while, since somebody waits for them; no need, only courtesy.
+    after: tuple[str, ...] = ()
     ready: Probe | None = None
     one_shot: bool = False
     #: Stages stop one after the other, the highest first; the services of one stage together.

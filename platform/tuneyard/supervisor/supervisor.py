@@ -17,7 +17,9 @@ from tuneyard.supervisor.kernel import MARKER, become_subreaper, end, processes_
 from tuneyard.supervisor.service import Service
 
 #: What trainings and serving may take to stop when the supervisor itself was killed.
-GUARDIAN_GRACE_S = 20.0
+GUARDIAN_GRACE_S = 30.0
+#: How long a service lets another one start before it takes the processor too.
+COURTESY_S = 10.0
 _SWEEP_GRACE_S = 5.0
 
 
@@ -55,11 +57,13 @@ class Supervisor:
         self._clear_leftovers()
         await self._start_guardian()
         tasks = [asyncio.create_task(self._run_child(child)) for child in self.children.values()]
-        tasks += [asyncio.create_task(self._announce(name, say)) for name, say in announce.items()]
+        tasks += [
+            asyncio.create_task(self._announce(name, say)) for name, say in announce.items() if name in self.children
+        ]
         failed = False
         try:
             stop = asyncio.create_task(self._asked_to_stop.wait())
-            pending: set[asyncio.Task[object]] = {*tasks, stop}  # type: ignore[arg-type]
+            pending: set[asyncio.Task[object]] = {*tasks, stop}
             while not stop.done() and not failed:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done - {stop}:
@@ -92,6 +96,9 @@ class Supervisor:
         for name in child.service.needs:
             if name in self.children:
                 await self.children[name].ready.wait()
+        for name in filter(self.children.__contains__, child.service.after):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.children[name].ready.wait(), COURTESY_S)
         if not self._asked_to_stop.is_set():
             await child.run()
 

@@ -65,23 +65,21 @@ class FrontKeeper:
         pid = self._process.pid if self._process is not None and self._process.alive() else None
         return ObservedFront(pid=pid, port=self.port or None, healthy=self.healthy and pid is not None)
 
-    def watch(self) -> bool:
-        """Restart a dead front; True when the process changed. Raises PortInUse."""
+    def watch(self) -> None:
+        """Restart a dead front. Raises PortInUse."""
         now = time.monotonic()
         if self._process is not None and self._process.alive():
             if now - self._looked_at >= _LOOK_EVERY_S and (self._look is None or self._look.done()):
                 self._looked_at = now
                 self._look = asyncio.create_task(self._look_at_it())
-            return False
+            return
         if self._process is not None:
             self._crashes = [t for t in self._crashes if now - t < _CRASH_WINDOW_S] + [now]
             self._start_at = now + BACK_OFF_S[min(len(self._crashes), len(BACK_OFF_S)) - 1]
             logger.warning("The front died and is restarted.")
             self._process, self.healthy = None, False
-        if now < self._start_at:
-            return False
-        self._spawn()
-        return True
+        if now >= self._start_at:
+            self._spawn()
 
     async def reload(self, generation: int) -> bool:
         """Tell the front to read the routing table; True once it serves by `generation` or a later one."""

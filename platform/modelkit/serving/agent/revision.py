@@ -133,23 +133,23 @@ class Revision:
             process.kill()
         self.start()
 
-    def watch(self) -> bool:
-        """Look after a checked runner; True when its state changed."""
+    def watch(self) -> None:
+        """Look after a checked runner: probe it, restart it when it died."""
         if self.phase != "checked" or (self._task is not None and not self._task.done()):
-            return False
+            return
         if self._process is not None and self._process.alive():
             if time.monotonic() - self._probed_at >= PROBE_EVERY_S:
                 self._probed_at = time.monotonic()
                 self._task = asyncio.create_task(self._probe())
-            return False
+            return
         now = time.monotonic()
         self._crashes = [t for t in self._crashes if now - t < CRASH_WINDOW_S] + [now]
         delay_s = BACK_OFF_S[min(len(self._crashes), len(BACK_OFF_S)) - 1]
         self.ready = False
-        self.reason = f"The runner died and is restarted ({len(self._crashes)} in a minute, next in {delay_s:g} s). {self._last_words()}"
+        count = len(self._crashes)
+        self.reason = f"The runner died, {count} in a minute; next start in {delay_s:g} s. {self._last_words()}".strip()
         logger.warning("%s: %s", self.name, self.reason)
         self._task = asyncio.create_task(self._restart(delay_s))
-        return True
 
     def drain(self) -> None:
         """End it: what it has is answered first."""
@@ -176,8 +176,7 @@ class Revision:
     async def _bring_up(self) -> None:
         begun = time.monotonic()
         try:
-            await self._check_bundle()
-            await self._start_runner()
+            await self._load()
             direct = await golden.replay_runner(Path(self.spec.bundle), self.socket)
             self._judge(direct)
             self.golden = await self._live_replay(self)
@@ -192,6 +191,15 @@ class Revision:
             self.reason = ""
             self.phase = "checked"
             logger.info("%s: checked after %.2f s.", self.name, self.started_s)
+
+    async def _load(self) -> None:
+        """Check every file while the runner already loads them: nobody is answered before both are done."""
+        check = asyncio.create_task(self._check_bundle())
+        try:
+            await self._start_runner()
+        finally:
+            # A damaged file is the better reason of the two when loading has failed as well.
+            await check
 
     async def _check_bundle(self) -> None:
         folder = Path(self.spec.bundle)

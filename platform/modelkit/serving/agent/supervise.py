@@ -95,34 +95,33 @@ class Agent:
 
     async def _pass(self) -> None:
         self._read_desired()
-        changed = self._front.watch()
+        self._front.watch()
         for revision in list(self._revisions()):
-            changed = revision.watch() or changed
+            revision.watch()
         if self._desired_read:
-            changed = await self._act() or changed
-        if changed:
-            self._save()
+            await self._act()
+        self._save()
         self._report()
 
-    async def _act(self) -> bool:
-        actions = plan(self._desired.endpoints, self._actual())
+    async def _act(self) -> None:
         drains: list[Revision] = []
-        for action in actions:
+        for action in plan(self._desired.endpoints, self._actual()):
             drains.extend(self._apply(action))
         self._adopt_limits()
-        pruned = self._prune()
+        self._prune()
         # Traffic first, and confirmed by the front, so that nobody is sent to a runner that drains.
-        confirmed = await self._push_routing()
-        if confirmed:
+        if await self._push_routing():
             for revision in drains:
                 revision.drain()
-        return bool(actions) or pruned
 
     def _apply(self, action: Action) -> list[Revision]:
         endpoint = self._endpoints.setdefault(action.endpoint, EndpointState())
         if isinstance(action, Start):
-            revision = self._revision(action.endpoint, self._spec(action.endpoint, action.number))
-            endpoint.revisions[action.number] = revision
+            spec = self._spec(action.endpoint, action.number)
+            if spec is None:
+                endpoint.weights.pop(action.number, None)
+                return []
+            revision = endpoint.revisions[action.number] = self._revision(action.endpoint, spec)
             revision.start()
         elif isinstance(action, Point):
             logger.info("%s: traffic goes to %s.", action.endpoint[1], dict(action.weights) or "nobody")
@@ -133,7 +132,7 @@ class Agent:
             return [endpoint.revisions[action.number]]
         return []
 
-    def _spec(self, key: EndpointKey, number: int) -> DesiredRevision:
+    def _spec(self, key: EndpointKey, number: int) -> DesiredRevision | None:
         wanted = self._wanted(key)
         for revision in wanted.revisions if wanted is not None else ():
             if revision.number == number:
@@ -143,11 +142,10 @@ class Agent:
             for old in saved.revisions if (saved.workspace, saved.name) == key else ():
                 if old.spec.number == number:
                     return old.spec
-        raise KeyError(number)
+        return None
 
-    def _prune(self) -> bool:
+    def _prune(self) -> None:
         """Let go of what has ended: drained revisions, failures nobody asks for, endpoints without either."""
-        pruned = False
         for key, endpoint in list(self._endpoints.items()):
             wanted = self._wanted(key)
             listed = {r.number for r in wanted.revisions} if wanted is not None and wanted.state == "running" else set()
@@ -155,11 +153,8 @@ class Agent:
                 over = revision.phase == "failed" and number not in listed and number not in endpoint.weights
                 if revision.gone or over:
                     del endpoint.revisions[number]
-                    pruned = True
             if wanted is None and not endpoint.revisions:
                 del self._endpoints[key]
-                pruned = True
-        return pruned
 
     # --- what is desired ---
 
@@ -256,14 +251,14 @@ class Agent:
                 name=key[1],
                 limits=endpoint.limits,
                 weights=endpoint.weights,
-                revisions=tuple(
-                    r.saved() for r in endpoint.revisions.values() if r.phase not in ("failed", "draining")
-                ),
+                revisions=tuple(r.saved() for r in endpoint.revisions.values() if r.phase != "draining"),
             )
             for key, endpoint in self._endpoints.items()
         )
-        self._saved = SavedState(routing_generation=self._generation, front=self._front.saved(), endpoints=endpoints)
-        state.save(self._paths.state, self._saved)
+        current = SavedState(routing_generation=self._generation, front=self._front.saved(), endpoints=endpoints)
+        if current != self._saved:
+            state.save(self._paths.state, current)
+            self._saved = current
 
     def _report(self) -> None:
         now = time.monotonic()

@@ -20,7 +20,7 @@ from modelkit.serving.front.links import Link
 from modelkit.serving.front.problem import (
     ENCODED_BODY,
     NOT_FOUND,
-    UNAUTHORIZED,
+    UNAUTHENTICATED,
     Problem,
     method_not_allowed,
     unavailable,
@@ -35,6 +35,8 @@ _MODEL = re.compile(r"/v2/models/([^/]{1,200})(?:/versions/([0-9]{1,9}))?(/infer
 _GET_ONLY = frozenset(("/v2", "/v2/", "/v2/health/live", "/v2/health/ready", "/metrics"))
 #: Small, for requests that have no business with a body.
 _NO_BODY_BYTES = 1024
+#: For the agent's golden set.
+_INTERNAL_BODY_BYTES = 64_000_000
 
 _INTERNAL_WORKSPACE = b"x-tuneyard-workspace"
 _INTERNAL_REVISION = b"x-tuneyard-revision"
@@ -139,14 +141,14 @@ class Front:
             if call.workspace is None and _is_local(request, connection):
                 call.workspace = ANY_WORKSPACE
             if call.workspace is None:
-                return UNAUTHORIZED
+                return UNAUTHENTICATED
         request.target = call
         return None
 
     def _admit_endpoint(self, request: Request, action: str, name: str, version: int | None) -> Problem | None:
         workspace = self.table.workspace_of(request.headers.get(b"authorization"))
         if workspace is None:
-            return UNAUTHORIZED
+            return UNAUTHENTICATED
         allowed = "POST" if action in ("predict", "infer") else "GET"
         if request.method != allowed:
             return method_not_allowed(allowed)
@@ -166,7 +168,7 @@ class Front:
         if request.headers.get(b"content-encoding", b"identity") != b"identity":
             return ENCODED_BODY
         if allowed == "POST":
-            request.max_body = endpoint.limits.max_bytes
+            request.max_body = _INTERNAL_BODY_BYTES if internal else endpoint.limits.max_bytes
         request.target = _Call(action, workspace, endpoint, pinned)
         request.target.counted = not internal
         return None

@@ -25,7 +25,7 @@ class Problem:
                 "error": {
                     "code": self.code,
                     "message": self.message,
-                    "fields": {name: [text] for name, text in self.fields.items()},
+                    "fields": dict(self.fields),
                     "hint": self.hint,
                     "request_id": request_id,
                 }
@@ -38,9 +38,9 @@ NOT_FOUND = Problem(404, "not_found", "There is nothing at this address.", "See 
 URL_TOO_LONG = Problem(414, "url_too_long", "The address is longer than 8 KB.", "Send the data in the body.")
 HEADERS_TOO_LARGE = Problem(431, "headers_too_large", "The headers are larger than 16 KB.", "Send fewer headers.")
 TIMED_OUT_READING = Problem(408, "request_timeout", "The request did not arrive in time.", "Send it again.")
-UNAUTHORIZED = Problem(
+UNAUTHENTICATED = Problem(
     401,
-    "unauthorized",
+    "unauthenticated",
     "This needs a valid token.",
     "Send the header 'Authorization: Bearer ty_...' with a token that has not expired or been revoked.",
     headers=(("www-authenticate", "Bearer"),),

@@ -1,0 +1,188 @@
+"""Template tags and filters of the interface: icons, chips and numbers as people read them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.forms import BoundField
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+register = template.Library()
+
+#: The meaning of every status of every noun.
+_TONES = {
+    "queued": "", "pending": "", "stopped": "", "cancelled": "", "uploading": "running",
+    "running": "running", "validating": "running", "starting": "running", "draining": "running",
+    "succeeded": "good", "live": "good", "ready": "good", "pass": "good", "ok": "good",
+    "needs_mapping": "warning", "degraded": "warning", "warn": "warning", "warning": "warning",
+    "failed": "failed", "errored": "failed", "rejected": "failed", "fail": "failed", "down": "failed",
+}  # fmt: skip
+
+#: The sidebar in pipeline order: address name, title, icon; None draws a line. What does not resolve is not built.
+_NAVIGATION = (
+    ("home", gettext_lazy("Home"), "home"),
+    None,
+    ("dataset_list", gettext_lazy("Datasets"), "database"),
+    ("base_model_list", gettext_lazy("Base models"), "box"),
+    ("job_list", gettext_lazy("Jobs"), "play"),
+    ("model_list", gettext_lazy("Models"), "models"),
+    ("compression", gettext_lazy("Compress"), "compress"),
+    None,
+    ("endpoint_list", gettext_lazy("Endpoints"), "rocket"),
+    None,
+    ("worker_list", gettext_lazy("Workers"), "server"),
+    ("settings", gettext_lazy("Settings"), "settings"),
+)
+
+
+@register.simple_tag
+def icon(name: str, extra: str = "") -> SafeString:
+    """An icon of the sprite, hidden from screen readers: the words beside it say the same."""
+    return format_html(
+        '<svg class="icon {}" aria-hidden="true"><use href="{}#{}"></use></svg>', extra, static("img/icons.svg"), name
+    )
+
+
+@register.simple_tag
+def chip(status: str, label: str = "") -> SafeString:
+    """A status as a dot and a word; `label` is the word where it is not the status itself."""
+    tone = _TONES.get(str(status), "")
+    text = label or str(status).replace("_", " ").capitalize()
+    return format_html('<span class="chip{}">{}</span>', f" chip-{tone}" if tone else "", text)
+
+
+@register.simple_tag(takes_context=True)
+def navigation(context: dict[str, Any]) -> list[dict[str, Any] | None]:
+    """The sidebar's entries; only what is built, the present one marked by the longest matching address."""
+    request: HttpRequest = context["request"]
+    entries: list[dict[str, Any] | None] = []
+    for item in _NAVIGATION:
+        if item is None:
+            if entries and entries[-1] is not None:
+                entries.append(None)
+            continue
+        name, title, icon_name = item
+        try:
+            address = reverse(name)
+        except NoReverseMatch:
+            continue
+        here = request.path == address or (address != "/" and request.path.startswith(address))
+        entries.append({"title": title, "icon": icon_name, "address": address, "current": here})
+    if entries and entries[-1] is None:
+        entries.pop()
+    return entries
+
+
+@register.filter
+def percent(value: float | None, digits: int = 1) -> str:
+    """A fraction as a percentage: 0.926 -> 92.6 %."""
+    return "–" if value is None else f"{float(value) * 100:.{digits}f} %"
+
+
+@register.filter
+def points(value: float | None) -> str:
+    """A difference of fractions in percentage points, with its sign."""
+    return "–" if value is None else _("%(value)s pp") % {"value": f"{float(value) * 100:+.1f}"}
+
+
+@register.filter
+def signed(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{float(value):+.{digits}f}"
+
+
+@register.filter
+def ms(value: float | None) -> str:
+    """Milliseconds with one decimal."""
+    return "–" if value is None else f"{float(value):.1f} ms"
+
+
+@register.filter
+def size(value: float | None) -> str:
+    """Bytes in the unit that fits, in powers of ten."""
+    if value is None:
+        return "–"
+    number = float(value)
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(number) < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+@register.filter
+def count(value: float | None) -> str:
+    """A large number as people say it: 22.7 M."""
+    if value is None:
+        return "–"
+    number = float(value)
+    for unit in ("", "k", "M", "G"):
+        if abs(number) < 1000:
+            return f"{number:.0f}" if not unit else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} T"
+
+
+@register.filter
+def duration(seconds: float | None) -> str:
+    """Seconds in words: 4 s, 1 min 49 s, 2 h 5 min."""
+    if seconds is None:
+        return "–"
+    total = int(float(seconds) + 0.5)
+    if total < 60:
+        return _("%(s)d s") % {"s": total}
+    if total < 3600:
+        return _("%(m)d min %(s)d s") % {"m": total // 60, "s": total % 60}
+    return _("%(h)d h %(m)d min") % {"h": total // 3600, "m": total % 3600 // 60}
+
+
+@register.filter
+def ago(moment: datetime | None) -> str:
+    """How long since `moment`, in one unit."""
+    if moment is None:
+        return "–"
+    seconds = (timezone.now() - moment).total_seconds()
+    if seconds < 60:
+        return _("just now")
+    if seconds < 3600:
+        minutes = int(seconds // 60)
+        return ngettext("%(n)d minute ago", "%(n)d minutes ago", minutes) % {"n": minutes}
+    if seconds < 86400:
+        hours = int(seconds // 3600)
+        return ngettext("%(n)d hour ago", "%(n)d hours ago", hours) % {"n": hours}
+    days = int(seconds // 86400)
+    return ngettext("%(n)d day ago", "%(n)d days ago", days) % {"n": days}
+
+
+@register.filter
+def initials(text: object) -> str:
+    """Up to two letters to recognise a name by."""
+    words = str(text or "").replace("-", " ").split()
+    return "".join(word[0] for word in words[:2]).upper() or "?"
+
+
+@register.filter
+def control(field: BoundField) -> SafeString:
+    """A form field's widget in our look, marked and described when it has errors."""
+    kind = getattr(field.field.widget, "input_type", "")
+    name = {"select": "form-select", "checkbox": "form-check-input", "radio": "form-check-input"}.get(
+        kind, "form-control"
+    )
+    attributes = {"class": f"{name} is-invalid" if field.errors else name}
+    if field.errors:
+        attributes["aria-describedby"] = f"{field.auto_id}-error"
+    return field.as_widget(attrs=attributes)
+
+
+@register.filter
+def get(mapping: dict[str, Any] | None, key: str) -> Any:
+    """`mapping[key]`, or nothing."""
+    return (mapping or {}).get(key)

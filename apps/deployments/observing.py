@@ -1,0 +1,123 @@
+"""What the serving agent reports, written into the rows: states, reasons, and the fallback after a failed deployment.
+
+Idempotent: the same report twice changes nothing the second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from apps.deployments.models import Endpoint, EndpointStatus, Revision, RevisionStatus
+from apps.deployments.services import desired_changed, revision_move, timeline_note
+from modelkit.serving.plan import EndpointKey, ObservedEndpoint, ObservedRevision, ObservedSet
+
+_RUNNING = (RevisionStatus.PENDING, RevisionStatus.STARTING, RevisionStatus.LIVE, RevisionStatus.DRAINING)
+
+
+def deployment_sync(observed: ObservedSet, *, current: bool) -> None:
+    """Bring the rows up to a report. Only a `current` one, on the very set that the rows desire, tells by absence."""
+    reported: Mapping[EndpointKey, ObservedEndpoint] = {endpoint.key: endpoint for endpoint in observed.endpoints}
+    rows = Endpoint.objects.select_related("workspace").prefetch_related("revisions__model_version__model")
+    for endpoint in rows:
+        seen = reported.get((endpoint.workspace.public_id, endpoint.name))
+        # Looked at before a transaction is opened: most reports say what is known, and writers wait for each other.
+        if _differs(endpoint, seen, current):
+            with transaction.atomic():
+                _sync_endpoint(endpoint, seen, current)
+
+
+def _differs(endpoint: Endpoint, seen: ObservedEndpoint | None, current: bool) -> bool:
+    if current and (endpoint.status != _status(endpoint, seen) or _fallback_shares(endpoint, seen)):
+        return True
+    numbers = {revision.number: revision for revision in seen.revisions} if seen is not None else {}
+    return any(_next_status(revision, numbers.get(revision.number), current) for revision in endpoint.revisions.all())
+
+
+def _sync_endpoint(endpoint: Endpoint, seen: ObservedEndpoint | None, current: bool) -> None:
+    numbers = {revision.number: revision for revision in seen.revisions} if seen is not None else {}
+    for revision in endpoint.revisions.all():
+        observed = numbers.get(revision.number)
+        status = _next_status(revision, observed, current)
+        if status is not None:
+            _move(endpoint, revision, status, observed)
+    if not current:
+        return
+    shares = _fallback_shares(endpoint, seen)
+    if shares:
+        _fall_back(endpoint, shares)
+    new = _status(endpoint, seen)
+    Endpoint.objects.filter(pk=endpoint.pk).exclude(status=new).update(status=new)
+
+
+def _status(endpoint: Endpoint, seen: ObservedEndpoint | None) -> EndpointStatus:
+    if seen is not None:
+        return EndpointStatus(seen.status)
+    return EndpointStatus.PENDING if endpoint.running else EndpointStatus.STOPPED
+
+
+def _next_status(revision: Revision, seen: ObservedRevision | None, current: bool) -> RevisionStatus | None:
+    """The state that a revision's row should move to; None to stay."""
+    if seen is None:
+        gone = current and revision.weight == 0 and revision.status in _RUNNING
+        stopped = current and not revision.endpoint.running and revision.status in _RUNNING
+        return RevisionStatus.STOPPED if gone or stopped else None
+    status = RevisionStatus(seen.status)
+    if status == revision.status:
+        return None
+    # Failed is final unless somebody asks for it again, or it answers after all: a new agent tries once more.
+    if revision.status == RevisionStatus.FAILED and status != RevisionStatus.LIVE:
+        return None
+    # Desired again while its old runner still drains: it will start anew.
+    if status == RevisionStatus.DRAINING and revision.weight > 0 and revision.endpoint.running:
+        return None
+    # A failure seen before a restart was asked for is not the answer to it.
+    if status == RevisionStatus.FAILED and not current:
+        return None
+    return status
+
+
+def _move(endpoint: Endpoint, revision: Revision, status: RevisionStatus, seen: ObservedRevision | None) -> None:
+    before = revision.status
+    values: dict[str, Any] = {}
+    if seen is not None and seen.golden is not None:
+        values["golden"] = seen.golden.model_dump()
+    if status == RevisionStatus.LIVE and revision.live_at is None:
+        values["live_at"] = timezone.now()
+    reason = seen.reason if seen is not None else ""
+    if not revision_move(revision, status, reason=reason, **values):
+        return
+    # A crash and its restart are transitions of the revision; the timeline has what people did and what came of it.
+    if status == RevisionStatus.LIVE and ("live_at" in values or before == RevisionStatus.PENDING):
+        details = {"golden": values.get("golden"), "started_s": seen.started_s if seen is not None else None}
+        timeline_note(endpoint, "live", None, revision, details=details)
+    elif status == RevisionStatus.FAILED:
+        timeline_note(endpoint, "failed", None, revision, details={"reason": reason[:500]})
+
+
+def _fallback_shares(endpoint: Endpoint, seen: ObservedEndpoint | None) -> dict[int, int]:
+    """What to desire in place of a failed revision: what answers now. Empty where nothing failed or nobody answers."""
+    revisions = list(endpoint.revisions.all())
+    failed = {revision.number for revision in revisions if revision.status == RevisionStatus.FAILED}
+    if seen is None or not any(revision.weight > 0 and revision.number in failed for revision in revisions):
+        return {}
+    known = {revision.number for revision in revisions} - failed
+    answering = {number: weight for number, weight in seen.weights.items() if number in known and weight > 0}
+    total = sum(answering.values())
+    shares = {number: weight * 100 // total for number, weight in answering.items()}
+    if shares:
+        shares[max(shares)] += 100 - sum(shares.values())
+    return shares
+
+
+def _fall_back(endpoint: Endpoint, shares: dict[int, int]) -> None:
+    """Without this the endpoint would stay degraded for a revision that will never come."""
+    for revision in endpoint.revisions.all():
+        share = shares.get(revision.number, 0)
+        # Not where somebody has set another share since it was read.
+        Revision.objects.filter(pk=revision.pk, weight=revision.weight).exclude(weight=share).update(weight=share)
+    timeline_note(endpoint, "traffic", None, weights=shares, details={"why": "fallback"})
+    desired_changed()

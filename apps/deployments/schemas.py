@@ -1,0 +1,107 @@
+"""What the API of endpoints takes and answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from ninja import Schema
+from pydantic import ConfigDict, Field, StrictInt
+
+from apps.deployments.backend import serving_backend
+from apps.deployments.models import Endpoint, Revision, TimelineEntry
+
+_MODEL = Field(description="A version: intents@2, or intents@champion.", max_length=140)
+
+
+class EndpointIn(Schema):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    name: str = Field(description="Lower-case letters, digits and hyphens; unique in the workspace.", max_length=63)
+    model: str = _MODEL
+    title: str = Field("", max_length=200, description="Free text, in any language.")
+
+
+class RevisionIn(Schema):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    model: str = _MODEL
+
+
+Number = Annotated[int, Field(ge=1, le=2_147_483_647)]
+Share = Annotated[StrictInt, Field(ge=0, le=100)]
+
+
+class TrafficIn(Schema):
+    model_config = ConfigDict(extra="forbid")
+
+    revisions: dict[Number, Share] = Field(
+        description="Shares in percent by revision; they add up to 100.", min_length=1, max_length=20
+    )
+
+
+class RevisionOut(Schema):
+    model_config = ConfigDict(protected_namespaces=())
+
+    number: int
+    model: str
+    weight: int = Field(description="Desired share of the traffic in percent.")
+    status: str
+    reason: str
+
+    @classmethod
+    def of(cls, revision: Revision) -> RevisionOut:
+        return cls(
+            number=revision.number,
+            model=revision.model_version.ref,
+            weight=revision.weight,
+            status=revision.status,
+            reason=revision.reason,
+        )
+
+
+class EndpointOut(Schema):
+    name: str
+    title: str
+    task: str
+    status: str
+    url: str = Field(description="Where predictions are asked for, with a token of this workspace.")
+    revisions: list[RevisionOut]
+    created_at: datetime
+    created_by: str | None
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> EndpointOut:
+        """From a row of `selectors.endpoints_of`."""
+        return cls(
+            name=endpoint.name,
+            title=endpoint.title,
+            task=endpoint.task,
+            status=endpoint.status,
+            url=serving_backend().endpoint(endpoint.workspace.public_id, endpoint.name),
+            revisions=[RevisionOut.of(revision) for revision in endpoint.revisions.all()],
+            created_at=endpoint.created_at,
+            created_by=endpoint.created_by.username if endpoint.created_by else None,
+        )
+
+
+class TimelineOut(Schema):
+    model_config = ConfigDict(protected_namespaces=())
+
+    at: datetime
+    actor: str | None = Field(description="Null for the platform itself.")
+    kind: str
+    revision: int | None
+    model_ref: str
+    details: dict[str, Any]
+
+    @classmethod
+    def of(cls, entry: TimelineEntry) -> TimelineOut:
+        return cls(
+            at=entry.at,
+            actor=entry.actor.username if entry.actor else None,
+            kind=entry.kind,
+            revision=entry.revision,
+            model_ref=entry.model_ref,
+            details=entry.details,
+        )

@@ -1,0 +1,403 @@
+"""A job as its page tells it: chip, steps, actions with the reason where they cannot work, predicted beside actual."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from apps.accounts.models import Role
+from apps.core.templatetags.ui import duration, size
+from apps.jobs.models import Job, JobKind, JobStatus
+from apps.jobs.selectors import folders, records
+from apps.jobs.selectors.queue import Place
+from apps.jobs.values import delta_text, metric_spec, value_text
+from apps.registry.models import ModelVersion
+from modelkit import catalog
+
+PHASE_TITLES = {
+    "queued": gettext_lazy("Queued"),
+    "preparing": gettext_lazy("Preparing data"),
+    "loading": gettext_lazy("Loading model"),
+    "training": gettext_lazy("Training"),
+    "compressing": gettext_lazy("Compressing"),
+    "evaluating": gettext_lazy("Evaluating"),
+    "exporting": gettext_lazy("Exporting"),
+    "parity": gettext_lazy("Checking parity"),
+    "publishing": gettext_lazy("Publishing"),
+}
+CHIPS = {
+    JobStatus.QUEUED: "queued",
+    JobStatus.RUNNING: "running",
+    JobStatus.SUCCEEDED: "succeeded",
+    JobStatus.FAILED: "failed",
+    JobStatus.ERRORED: "failed",
+    JobStatus.CANCELLED: "cancelled",
+}
+
+_ICONS = {
+    "clone": "copy",
+    "mend": "copy",
+    "cancel": "stop",
+    "retry": "refresh",
+    "resume": "play",
+    "compress": "compress",
+    "deploy": "rocket",
+}
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A status: a dot and a word."""
+
+    kind: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Step:
+    title: str
+    state: str
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Action:
+    """A button. `reason` says why it cannot work now; `href` makes it a link, else it posts to `url`."""
+
+    name: str
+    title: str
+    url: str = ""
+    href: str = ""
+    reason: str = ""
+    primary: bool = False
+    danger: bool = False
+
+    @property
+    def icon(self) -> str:
+        return _ICONS.get(self.name, "chevron")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number with its name and what it is compared with."""
+
+    title: str
+    value: str
+    detail: str = ""
+    delta: str = ""
+    better: bool | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Predicted beside actual; `predicted_share` and `actual_share` are percentages of the longer bar."""
+
+    title: str
+    predicted: str
+    actual: str
+    predicted_share: float
+    actual_share: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A job in a list."""
+
+    job: Job
+    chip: Chip
+    place: Place | None
+    best: Figure | None
+    left_s: float | None
+    duration_s: float | None
+
+    @property
+    def percent(self) -> int:
+        return int(self.job.progress * 100)
+
+    @property
+    def subject(self) -> str:
+        """Dataset version, or the model version that is compressed."""
+        spec = self.job.spec
+        return str((spec.get("source") or spec.get("dataset") or {}).get("ref", ""))
+
+
+def chip_of(job: Job, place: Place | None = None) -> Chip:
+    """The status in a word; a running job says its phase, a queued one its position."""
+    status = JobStatus(job.status)
+    if status == JobStatus.RUNNING and job.cancel_requested_at is not None:
+        return Chip("warning", _("Cancelling"))
+    if status == JobStatus.RUNNING:
+        return Chip("running", str(PHASE_TITLES.get(job.phase, status.label)))
+    if status == JobStatus.QUEUED and place is not None:
+        return Chip("queued", _("Queued (#%(position)d)") % {"position": place.position})
+    return Chip(CHIPS[status], str(status.label))
+
+
+def row_of(job: Job, place: Place | None) -> Row:
+    left = job.progress_detail.get("eta_s") if job.status == JobStatus.RUNNING else place.wait_s if place else None
+    return Row(job, chip_of(job, place), place, best_figure(job), left, duration_s(job))
+
+
+def rows_of(jobs: Sequence[Job]) -> list[Row]:
+    places = records.places_for(list(jobs))
+    return [row_of(job, places.get(job.pk)) for job in jobs]
+
+
+def duration_s(job: Job) -> float | None:
+    """From the first start to the end, or until now."""
+    if job.started_at is None:
+        return None
+    return ((job.finished_at or timezone.now()) - job.started_at).total_seconds()
+
+
+def ends_at(job: Job) -> datetime | None:
+    eta = job.progress_detail.get("eta_s")
+    return timezone.now() + timedelta(seconds=eta) if job.status == JobStatus.RUNNING and eta is not None else None
+
+
+def steps_of(job: Job) -> list[Step]:
+    timeline = folders.phase_timeline(job, now=time.time())
+    return [Step(str(PHASE_TITLES.get(item.name, item.name)), item.state, item.seconds) for item in timeline]
+
+
+def primary_metric(job: Job) -> str:
+    spec = catalog.tasks().get(job.task)
+    return spec.primary_metric if spec else ""
+
+
+def best_figure(job: Job) -> Figure | None:
+    """The metric that matters most: the final one, else the best so far."""
+    name = primary_metric(job)
+    if job.status == JobStatus.SUCCEEDED and name in job.metrics:
+        metric = metric_spec(job.task, name)
+        return Figure(_(metric.title), value_text(metric, job.metrics[name]), job.metrics_split)
+    if job.best:
+        metric = metric_spec(job.task, job.best["name"])
+        return Figure(_(metric.title), value_text(metric, job.best["value"]), "validation")
+    return None
+
+
+def champion_of(job: Job) -> ModelVersion | None:
+    """The version that this job's model must beat: the champion, unless the job made it itself."""
+    found = ModelVersion.objects.select_related("model").filter(
+        model__workspace=job.workspace_id, model__name=job.model_name, aliases__name="champion"
+    )
+    champion = found.first()
+    return None if champion is None or champion.job_public_id == job.public_id else champion
+
+
+def result_figures(job: Job, champion: ModelVersion | None) -> list[Figure]:
+    """Every metric of the task that the job knows by now, against the champion where it has it too."""
+    spec = catalog.tasks().get(job.task)
+    if spec is None:
+        return []
+    found = []
+    for metric in spec.metrics:
+        value = job.metrics.get(metric.name)
+        if job.status != JobStatus.SUCCEEDED and job.best.get("name") == metric.name:
+            value = job.best["value"]
+        if value is None:
+            continue
+        delta, better = "", None
+        against = (champion.metrics or {}).get(metric.name) if champion else None
+        # Losses of different rows, or with and without label smoothing, do not compare.
+        comparable = metric.unit == "fraction" or (champion and champion.metrics_split == job.metrics_split)
+        if champion is not None and against is not None and comparable:
+            delta = _("%(delta)s against %(ref)s") % {
+                "delta": delta_text(metric, value, against),
+                "ref": champion.ref,
+            }
+            better = None if value == against else (value > against) == metric.higher_is_better
+        found.append(Figure(_(metric.title), value_text(metric, value), _(metric.help), delta, better))
+    return found
+
+
+def comparisons_of(job: Job) -> list[Comparison]:
+    """Memory, time and disk, predicted and actual; while running the time is what passed so far."""
+    actual = dict(job.actual)
+    if job.status == JobStatus.RUNNING and job.started_at is not None:
+        actual["seconds"] = (timezone.now() - job.started_at).total_seconds()
+    lines = (
+        (_("Memory, peak"), "memory_bytes", size),
+        (_("Time, whole job"), "seconds", duration),
+        (_("Disk"), "disk_bytes", size),
+    )
+    found = []
+    for title, name, text in lines:
+        predicted, measured = job.predicted.get(name), actual.get(name)
+        if predicted is None and measured is None:
+            continue
+        longest = max(predicted or 0, measured or 0) or 1
+        measured_text = text(measured)
+        if name == "seconds" and job.status == JobStatus.RUNNING:
+            measured_text = _("%(span)s so far") % {"span": measured_text}
+        found.append(
+            Comparison(
+                title,
+                text(predicted),
+                measured_text,
+                round(100 * (predicted or 0) / longest, 1),
+                round(100 * (measured or 0) / longest, 1),
+            )
+        )
+    return found
+
+
+# --- compression ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ScoreLine:
+    """One measure of a variant beside its parent's. `better` is None where nothing changed or nobody can say."""
+
+    name: str
+    title: str
+    help: str
+    baseline: str
+    variant: str
+    delta: str
+    better: bool | None
+
+
+#: The order in which a score is told: what one loses, then what one gains.
+SCORE_ORDER = (
+    "accuracy",
+    "f1_macro",
+    "agreement",
+    "mean_drift",
+    "max_drift",
+    "p50_ms",
+    "p95_ms",
+    "throughput_rows_s",
+    "size_bytes",
+    "graph_bytes",
+    "peak_memory_bytes",
+)
+
+
+def score_of(task: str, score: Mapping[str, Any] | None) -> list[ScoreLine]:
+    """Baseline, variant and signed difference of every measure that both have."""
+    if not score:
+        return []
+    baseline, variant = score["baseline"], score["variant"]
+    lines = []
+    for name in SCORE_ORDER:
+        if variant.get(name) is None:
+            continue
+        metric, value, before = metric_spec(task, name), variant[name], baseline.get(name)
+        # A parent agrees with itself and does not drift: only what can differ gets a difference.
+        compared = before is not None and name not in {"agreement", "mean_drift", "max_drift"}
+        lines.append(
+            ScoreLine(
+                name,
+                _(metric.title),
+                _(metric.help),
+                value_text(metric, before) if compared else "–",
+                value_text(metric, value),
+                delta_text(metric, value, before) if compared else "",
+                (value > before) == metric.higher_is_better if compared and value != before else None,
+            )
+        )
+    return lines
+
+
+def score_verdict(score: Mapping[str, Any] | None) -> list[str]:
+    """What is worse about a variant than its parent, in words; empty where nothing is."""
+    if not score:
+        return []
+    baseline, variant = score["baseline"], score["variant"]
+    remarks = []
+    if (variant.get("p95_ms") or 0) > 1.02 * (baseline.get("p95_ms") or float("inf")):
+        remarks.append(_("slower"))
+    if (variant.get("accuracy") or 0) < (baseline.get("accuracy") or 0) - 0.005:
+        remarks.append(_("less accurate"))
+    if (variant.get("size_bytes") or 0) > (baseline.get("size_bytes") or float("inf")):
+        remarks.append(_("larger"))
+    return remarks
+
+
+# --- actions --------------------------------------------------------------------------------------------------------
+
+
+def actions_of(job: Job, role: Role) -> list[Action]:
+    """The buttons of the job's page, the one that is wanted most last."""
+    status = JobStatus(job.status)
+    refused = ""
+    if not role.allows(Role.DEVELOPER):
+        refused = _("This needs the role %(role)s.") % {"role": Role.DEVELOPER.label}
+    actions = [_clone(job, refused)]
+    if not status.is_final:
+        asked = _("It stops at its next step.") if job.cancel_requested_at else ""
+        actions.append(_post(job, "cancel", _("Cancel"), refused or asked, danger=True))
+    elif status != JobStatus.SUCCEEDED:
+        resumes = records.job_can_resume(job)
+        nothing = "" if resumes else _("No checkpoint was written before it stopped.")
+        actions.append(_post(job, "retry", _("Retry from the start"), refused, primary=not resumes))
+        actions.append(_post(job, "resume", _("Resume"), refused or nothing, primary=resumes))
+    if status == JobStatus.SUCCEEDED or not status.is_final:
+        actions += _follow_ups(job, refused)
+    return actions
+
+
+def mend_of(job: Job, role: Role) -> Action | None:
+    """The button of the error card: what is most likely to help for this error."""
+    if not job.error or not role.allows(Role.DEVELOPER):
+        return None
+    low_memory = any(item.id == "low_memory" for item in _presets(job))
+    if job.error.get("code") == "out_of_memory" and job.kind == JobKind.TRAIN and low_memory:
+        query = urlencode({"clone": job.public_id, "preset": "low_memory"})
+        return Action("mend", _("Try the preset Low memory"), href=f"{reverse('job_new')}?{query}", primary=True)
+    if job.status == JobStatus.FAILED and job.error.get("code") != "disk_full":
+        return _clone(job, "", title=_("Clone and change it"))
+    return _post(job, "resume", _("Resume"), "") if records.job_can_resume(job) else _post(job, "retry", _("Retry"), "")
+
+
+def _presets(job: Job) -> Sequence[Any]:
+    spec = catalog.tasks().get(job.task)
+    return spec.presets if spec else ()
+
+
+def _clone(job: Job, refused: str, *, title: str = "") -> Action:
+    if job.kind == JobKind.TRAIN:
+        address = f"{reverse('job_new')}?{urlencode({'clone': job.public_id})}"
+    else:
+        query = {"model": job.spec["source"]["ref"], "method": job.spec["method"], "clone": job.public_id}
+        address = f"{reverse('compression')}?{urlencode(query)}"
+    return Action("clone", title or _("Clone"), href="" if refused else address, reason=refused)
+
+
+def _post(job: Job, name: str, title: str, reason: str, **kwargs: bool) -> Action:
+    return Action(name, title, url=reverse("job_act", args=[job.public_id, name]), reason=reason, **kwargs)
+
+
+def _follow_ups(job: Job, refused: str) -> list[Action]:
+    """Compress and Deploy, once there is a version."""
+    found = []
+    waiting = "" if job.published else _("There is no model version before the job has succeeded.")
+    reference = job.published.ref if job.published else ""
+    if job.kind == JobKind.TRAIN:
+        address = f"{reverse('compression')}?{urlencode({'model': reference})}" if reference else ""
+        found.append(Action("compress", _("Compress"), href="" if refused else address, reason=refused or waiting))
+    deploy = page_address("endpoint_new", model=reference)
+    if deploy:
+        ready = deploy if reference and not refused else ""
+        found.append(Action("deploy", _("Deploy"), href=ready, reason=refused or waiting, primary=True))
+    return found
+
+
+def page_address(name: str, *args: Any, **query: str) -> str:
+    """The address of a page of another part, or nothing where that part is not installed."""
+    try:
+        address = reverse(name, args=args)
+    except NoReverseMatch:
+        return ""
+    return f"{address}?{urlencode(query)}" if query else address

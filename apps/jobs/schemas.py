@@ -1,0 +1,231 @@
+"""What the API of jobs reads and answers. The same request models serve the pages."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from ninja import Schema
+from pydantic import ConfigDict, Field, StringConstraints
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
+Reference = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}@[a-z0-9-]{1,63}$", strip_whitespace=True, max_length=127)
+]
+
+
+class Request(Schema):
+    """Base of everything read from a body: an unknown key is refused."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class TrainRequest(Request):
+    """A fine-tuning: `params` override the preset's values, the preset's override the task's defaults."""
+
+    kind: Literal["train"]
+    task: str = Field(max_length=63, examples=["text_classification"])
+    dataset: Reference = Field(examples=["tickets@1"])
+    base_model: str = Field(max_length=63, examples=["minilm-l6"])
+    model_name: Slug = Field(examples=["intents"])
+    preset: Annotated[str | None, Field(max_length=30, examples=["balanced"])] = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    budget_minutes: Annotated[float | None, Field(gt=0, le=60 * 24 * 30)] = None
+    title: Annotated[str, Field(max_length=200)] = ""
+    priority: Annotated[int, Field(ge=-10, le=10)] = 0
+
+
+class CompressRequest(Request):
+    """A compression of a published version; the variant becomes a version of the same model."""
+
+    kind: Literal["compress"]
+    model: Reference = Field(examples=["intents@1"])
+    method: str = Field(max_length=63, examples=["dynamic_int8"])
+    params: dict[str, Any] = Field(default_factory=dict)
+    title: Annotated[str, Field(max_length=200)] = ""
+    priority: Annotated[int, Field(ge=-10, le=10)] = 0
+
+
+JobRequest = Annotated[TrainRequest | CompressRequest, Field(discriminator="kind")]
+
+
+class CloneRequest(Request):
+    """What shall differ from the job that is cloned; `params` are laid over its own."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    params: dict[str, Any] = Field(default_factory=dict)
+    model_name: Slug | None = None
+    dataset: Reference | None = None
+    title: Annotated[str, Field(max_length=200)] = ""
+
+
+class JobQuery(Request):
+    """Filters of the list of jobs."""
+
+    status: Literal["", "active", "queued", "running", "succeeded", "failed", "errored", "cancelled"] = ""
+    kind: Literal["", "train", "compress"] = ""
+    task: Annotated[str, Field(max_length=63)] = ""
+    model: Annotated[str, Field(max_length=63)] = ""
+    dataset: Annotated[str, Field(max_length=127)] = ""
+    search: Annotated[str, Field(max_length=200)] = ""
+
+
+class ModelRef(Schema):
+    name: str
+    version: int
+
+
+class ErrorCard(Schema):
+    code: str
+    message: str
+    hint: str = ""
+
+
+class JobOut(Schema):
+    """A job. While queued, `queue_position` counts from 1 and `waiting_reason` says what it waits for."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    id: str
+    number: int
+    kind: str
+    task: str
+    title: str
+    status: str
+    phase: str
+    progress: float
+    eta_s: float | None
+    queue_position: int | None
+    waiting_reason: str | None
+    attempt: int
+    metrics: dict[str, float]
+    metrics_split: str | None
+    model: ModelRef | None
+    error: ErrorCard | None
+    mlflow_run_id: str | None
+    model_name: str
+    dataset: str | None
+    base_model: str | None
+    source: str | None
+    method: str | None
+    preset: str | None
+    params: dict[str, Any]
+    seed: int
+    predicted: dict[str, float]
+    actual: dict[str, float]
+    cancel_requested: bool
+    can_resume: bool
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class Problem(Schema):
+    """A reason why a job cannot start (or, as a warning, may not go well), with the field it is about."""
+
+    code: str
+    field: str
+    message: str
+    hint: str = ""
+
+
+class SampleRow(Schema):
+    text: str
+    label: str
+    characters: int
+
+
+class FirstBatch(Schema):
+    """The first rows as uploaded. Tokens are made by the worker: the artifact `first_batch` of the job shows them."""
+
+    rows: list[SampleRow]
+    mean_characters: float
+    max_characters: int
+    tokens: None = None
+    tokens_reason: str
+
+
+class Prediction(Schema):
+    memory_bytes: int
+    seconds: float
+    disk_bytes: int
+
+
+class PreviewOut(Schema):
+    """Whether the job could start now, what it would cost, and what it would read first."""
+
+    ready: bool
+    reasons: list[Problem]
+    warnings: list[Problem]
+    prediction: Prediction | None
+    params: dict[str, Any] | None
+    first_batch: FirstBatch | None
+
+
+class MetricPoint(Schema):
+    t: float
+    split: str
+    step: int
+    epoch: float | None = None
+    values: dict[str, float]
+
+
+class MetricPage(Schema):
+    items: list[MetricPoint]
+    next: int
+
+
+class LogPage(Schema):
+    items: list[str]
+    next: int
+
+
+class FieldOut(Schema):
+    """A column role of a task."""
+
+    role: str
+    title: str
+    kind: str
+    required: bool
+
+
+class MetricOut(Schema):
+    name: str
+    title: str
+    help: str
+    unit: str
+    higher_is_better: bool
+
+
+class PresetOut(Schema):
+    id: str
+    title: str
+    summary: str
+    values: dict[str, Any]
+
+
+class TaskOut(Schema):
+    name: str
+    title: str
+    summary: str
+    modality: str
+    columns: list[FieldOut]
+    metrics: list[MetricOut]
+    primary_metric: str
+    presets: list[PresetOut]
+
+
+class TaskDetail(TaskOut):
+    """A task with the JSON schema of its parameters, from which the form is made as well."""
+
+    params_schema: dict[str, Any]
+    request_schema: dict[str, Any]
+    response_schema: dict[str, Any]
+    example: dict[str, Any]
+    export_formats: list[str]
+
+
+class TaskPage(Schema):
+    items: list[TaskOut]
+    next: str | None = None

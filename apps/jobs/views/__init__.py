@@ -1,0 +1,1 @@
+"""Pages of jobs: `wizard` starts one, `listing` shows many, `detail` one, `workers` who runs them."""

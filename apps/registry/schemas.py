@@ -1,0 +1,210 @@
+"""Bodies and answers of the registry's API."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from ninja import Schema
+from pydantic import ConfigDict, Field
+
+from apps.registry import mlflow_gateway
+from apps.registry.models import AliasChange, BaseModel, ModelVersion, RegisteredModel
+
+
+class Body(Schema):
+    """A request body: an unknown key is refused, since ignoring it would hide a mistake."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class BaseModelOut(Schema):
+    name: str
+    title: str
+    tasks: list[str]
+    source: str
+    bundled: bool = Field(description="Comes with the installation; others belong to the workspace.")
+    revision: str
+    architecture: str
+    parameters: int
+    size_bytes: int
+    licence: str
+    languages: list[str]
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: BaseModel) -> BaseModelOut:
+        return cls(
+            name=row.name,
+            title=row.title,
+            tasks=row.tasks,
+            source=row.source,
+            bundled=row.workspace_id is None,
+            revision=row.revision,
+            architecture=row.architecture,
+            parameters=row.parameters,
+            size_bytes=row.size_bytes,
+            licence=row.licence,
+            languages=row.languages,
+            created_at=row.created_at,
+        )
+
+
+class FolderSource(Body):
+    kind: Literal["folder"] = Field(description="Other kinds (hub, archive, model version) are not offered yet.")
+    path: str = Field(
+        min_length=1, max_length=1000, description="Absolute path of a Hugging Face folder on the server."
+    )
+
+
+class BaseModelIn(Body):
+    source: FolderSource
+    name: str = Field("", max_length=63, description="A slug; made from the folder's name if left out.")
+    title: str = Field("", max_length=200)
+
+
+class ModelOut(Schema):
+    name: str
+    title: str
+    task: str
+    versions: int = Field(description="How many.")
+    aliases: dict[str, int] = Field(description="Version numbers by alias.")
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: RegisteredModel) -> ModelOut:
+        return cls(
+            name=row.name,
+            title=row.title,
+            task=row.task,
+            versions=getattr(row, "version_count", row.versions.count()),
+            aliases={alias.name: alias.version.number for alias in row.aliases.all()},
+            created_at=row.created_at,
+        )
+
+
+class ModelVersionSummary(Schema):
+    ref: str
+    version: int
+    aliases: list[str]
+    metrics: dict[str, float]
+    metrics_split: str
+    parent: str | None
+    dataset: str | None
+    size_bytes: int
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: ModelVersion) -> ModelVersionSummary:
+        return cls(**_summary(row))
+
+
+class AliasChangeOut(Schema):
+    at: datetime
+    actor: str | None
+    alias: str
+    from_version: int | None
+    to_version: int | None
+    reason: str
+
+    @classmethod
+    def of(cls, row: AliasChange) -> AliasChangeOut:
+        return cls(
+            at=row.at,
+            actor=row.actor.username if row.actor else None,
+            alias=row.alias,
+            from_version=int(row.from_status) if row.from_status else None,
+            to_version=int(row.to_status) if row.to_status else None,
+            reason=row.reason,
+        )
+
+
+class ModelDetail(ModelOut):
+    items: list[ModelVersionSummary] = Field(description="The newest 200 versions.")
+    alias_changes: list[AliasChangeOut] = Field(description="The newest 50 moves of an alias.")
+
+
+class BundleFileOut(Schema):
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+class MlflowOut(Schema):
+    name: str
+    version: int
+    run_id: str
+    uri: str = Field(description="Opens with mlflow.pyfunc.load_model where Tuneyard is not installed.")
+
+
+class ModelUserOut(Schema):
+    kind: str
+    name: str
+
+
+class ModelVersionOut(ModelVersionSummary):
+    model: str
+    task: str
+    labels: list[str]
+    base_model: str | None
+    job: str | None = Field(description="Id of the job that made it.")
+    recipe: list[dict[str, Any]] = Field(description="Compression steps from the parent.")
+    precision: str
+    bundle_digest: str
+    files: list[BundleFileOut]
+    request_example: dict[str, Any]
+    lineage: dict[str, Any]
+    report: dict[str, Any] = Field(description="per_class, confusion, parity, score: those that the job left.")
+    mlflow: MlflowOut
+    used_by: list[ModelUserOut]
+    created_by: str | None
+
+    @classmethod
+    def detail_of(cls, row: ModelVersion, users: list[ModelUserOut]) -> ModelVersionOut:
+        manifest = row.manifest
+        name = mlflow_gateway.registered_name(row.model.workspace.name, row.model.name)
+        return cls(
+            **_summary(row),
+            model=row.model.name,
+            task=row.model.task,
+            labels=manifest.get("labels", []),
+            base_model=row.base_model.name if row.base_model else None,
+            job=row.job_public_id or None,
+            recipe=row.recipe,
+            precision=manifest.get("precision", ""),
+            bundle_digest=row.bundle_digest,
+            files=[BundleFileOut(**file) for file in manifest.get("files", [])],
+            request_example=manifest.get("request_example", {}),
+            lineage=manifest.get("lineage", {}),
+            report=row.report,
+            mlflow=MlflowOut(
+                name=name, version=row.number, run_id=row.mlflow_run_id, uri=f"models:/{name}/{row.number}"
+            ),
+            used_by=users,
+            created_by=row.created_by.username if row.created_by else None,
+        )
+
+
+class AliasIn(Body):
+    version: int = Field(ge=1, le=2**31 - 1)
+    reason: str = Field("", max_length=500)
+
+
+class AliasOut(Schema):
+    alias: str
+    version: int
+    ref: str
+
+
+def _summary(row: ModelVersion) -> dict[str, Any]:
+    return {
+        "ref": row.ref,
+        "version": row.number,
+        "aliases": sorted(alias.name for alias in row.aliases.all()),
+        "metrics": row.metrics,
+        "metrics_split": row.metrics_split,
+        "parent": row.parent.ref if row.parent else None,
+        "dataset": row.dataset_version.ref if row.dataset_version else None,
+        "size_bytes": row.size_bytes,
+        "created_at": row.created_at,
+    }

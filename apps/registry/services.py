@@ -1,0 +1,353 @@
+"""Changes to base models, models, versions and aliases."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+
+from apps.accounts.auth import Identity
+from apps.accounts.models import AuditEntry, Role, User, Workspace
+from apps.accounts.services import audit_record
+from apps.core.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
+from apps.core.models import slug_validator
+from apps.datasets.models import DatasetVersion
+from apps.registry import bundles, folders, mlflow_gateway, selectors
+from apps.registry.models import Alias, AliasChange, BaseModel, ModelVersion, RegisteredModel
+from apps.registry.reports import report_of_job
+from modelkit import catalog
+from modelkit.contracts import BundledBaseModel
+
+logger = logging.getLogger(__name__)
+
+CHAMPION = "champion"
+#: An alias must not look like a number, for `name@2` to mean version 2.
+_ALIAS = re.compile(r"^[a-z][a-z0-9-]{0,62}$")
+
+
+# --- base models ----------------------------------------------------------------------------------------------------
+
+
+def base_models_sync() -> list[BaseModel]:
+    """Offer the base models that come with installed packages; the row follows the package's present path.
+
+    Run where the packages are: on the worker's machine.
+    """
+    rows: dict[str, BaseModel] = {}
+    for task, spec in catalog.tasks().items():
+        for offered in spec.base_models:
+            folder = _package_folder(offered)
+            if folder is None:
+                continue
+            row = rows.get(offered.id)
+            tasks = sorted({*(row.tasks if row else ()), task})
+            rows[offered.id], _created = BaseModel.objects.update_or_create(
+                workspace=None,
+                name=offered.id,
+                defaults={
+                    "title": offered.title,
+                    "tasks": tasks,
+                    "source": BaseModel.Source.BUNDLED,
+                    "path": str(folder),
+                    "revision": offered.revision,
+                    "parameters": offered.parameters,
+                    "size_bytes": offered.size_bytes,
+                    "licence": offered.licence,
+                    "languages": list(offered.languages),
+                },
+            )
+    return list(rows.values())
+
+
+def _package_folder(offered: BundledBaseModel) -> Path | None:
+    # Found, not imported: the package may pull in what the web must not have.
+    found = importlib.util.find_spec(offered.package)
+    for location in (found.submodule_search_locations or []) if found else []:
+        folder = Path(location) / offered.path
+        if (folder / "config.json").is_file():
+            return folder
+    return None
+
+
+def base_model_import(*, by: Identity, path: str, name: str = "", title: str = "") -> BaseModel:
+    """Offer the Hugging Face folder at `path` to the workspace. The folder stays where it is and is not copied.
+
+    Importing the same folder twice under one name is an answer, not an error.
+    """
+    by.require(Role.DEVELOPER)
+    facts = folders.inspect(path, settings.MODEL_PATHS)
+    name = name or _slug(facts.path.name)
+    if slug_error := _slug_error(name):
+        raise Invalid(slug_error, fields={"name": slug_error}, hint=_("Give a name of your own."))
+    tasks = sorted(task for task, spec in catalog.tasks().items() if spec.modality == facts.modality)
+    if not tasks:
+        message = _("No task here starts from a model like this one (%(type)s).") % {"type": facts.model_type}
+        raise Invalid(
+            message, code="task_unsupported", fields={folders.FIELD: message}, hint=_("Import a text encoder.")
+        )
+    values = {
+        "title": title or facts.path.name,
+        "tasks": tasks,
+        "source": BaseModel.Source.FOLDER,
+        "path": str(facts.path),
+        "revision": facts.revision,
+        "architecture": facts.architecture,
+        "parameters": facts.parameters,
+        "size_bytes": facts.size_bytes,
+        "licence": facts.licence,
+    }
+    try:
+        with transaction.atomic():
+            row = BaseModel.objects.create(workspace=by.workspace, name=name, created_by=by.user, **values)
+            audit_record(by=by, action="base_model.import", target=name, details={"path": str(facts.path)})
+    except IntegrityError:
+        row = BaseModel.objects.get(workspace=by.workspace, name=name)
+        if (row.path, row.revision) != (values["path"], values["revision"]):
+            message = _("A base model named %(name)s exists, from another folder or another state of it.") % {
+                "name": name
+            }
+            hint = _("Give another name, or delete the old one first.")
+            raise Conflict(message, code="name_taken", fields={"name": message}, hint=hint) from None
+    return row
+
+
+def base_model_delete(*, by: Identity, base_model: BaseModel) -> None:
+    """Take a base model off the list; its folder stays. Refused while something was trained from it."""
+    by.require(Role.DEVELOPER)
+    if base_model.workspace_id != by.workspace.pk:
+        raise Forbidden(
+            _("%(name)s comes with the installation.") % {"name": base_model.name},
+            code="bundled",
+            hint=_("Uninstall its package to remove it for everybody."),
+        )
+    with transaction.atomic():
+        _refuse_in_use(base_model.name, selectors.base_model_users(base_model))
+        base_model.delete()
+        audit_record(by=by, action="base_model.delete", target=base_model.name)
+
+
+# --- publishing -----------------------------------------------------------------------------------------------------
+
+
+def model_version_publish(
+    *,
+    workspace: Workspace,
+    name: str,
+    number: int,
+    job_public_id: str,
+    bundle_digest: str,
+    manifest: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    metrics_split: str,
+    dataset_version: DatasetVersion | None,
+    base_model: BaseModel | None,
+    parent: ModelVersion | None,
+    recipe: Sequence[Mapping[str, Any]],
+    mlflow_run_id: str,
+    mlflow_version: int,
+    size_bytes: int,
+    report: Mapping[str, Any] | None = None,
+    created_by: User | None = None,
+) -> ModelVersion:
+    """Record a version that MLflow has registered; the same call again changes nothing.
+
+    `number` is MLflow's. `report` defaults to the artifacts in the job's folder. The first version of a model becomes
+    its champion; every later move of the alias is a person's.
+    """
+    if int(mlflow_version) != number:
+        raise ValueError(f"version {number} of {name} is {mlflow_version} in MLflow")
+    kept = dict(report) if report is not None else report_of_job(job_public_id)
+    with transaction.atomic():
+        model, _created = RegisteredModel.objects.get_or_create(
+            workspace=workspace, name=name, defaults={"task": manifest["task"], "created_by": created_by}
+        )
+        if model.task != manifest["task"]:
+            raise Conflict(
+                _("The model %(name)s does another task: %(task)s.") % {"name": name, "task": model.task},
+                code="task_mismatch",
+                fields={"model_name": _("This name belongs to a model of another task.")},
+                hint=_("Publish under another name."),
+            )
+        version, created = ModelVersion.objects.get_or_create(
+            model=model,
+            number=number,
+            defaults={
+                "job_public_id": job_public_id,
+                "bundle_digest": bundle_digest,
+                "manifest": dict(manifest),
+                "metrics": dict(metrics),
+                "metrics_split": metrics_split,
+                "dataset_version": dataset_version,
+                "base_model": base_model,
+                "parent": parent,
+                "recipe": [dict(step) for step in recipe],
+                "mlflow_run_id": mlflow_run_id,
+                "size_bytes": size_bytes,
+                "report": kept,
+                "created_by": created_by,
+            },
+        )
+        if created:
+            AuditEntry.objects.create(
+                workspace=workspace,
+                actor=created_by,
+                action="model.publish",
+                target=version.ref,
+                details={"job": job_public_id, "parent": parent.ref if parent else None},
+            )
+            if model.versions.count() == 1:
+                reason = "first version"
+                Alias.objects.create(model=model, name=CHAMPION, version=version)
+                AliasChange.objects.create(model=model, alias=CHAMPION, to_status=str(number), reason=reason)
+    if created:
+        aliases_mirror(model)
+    return version
+
+
+# --- aliases --------------------------------------------------------------------------------------------------------
+
+
+def alias_set(*, by: Identity, version: ModelVersion, alias: str, reason: str = "") -> Alias:
+    """Point `alias` at a version, wherever it pointed before; pointing it there twice changes nothing."""
+    by.require(Role.MAINTAINER)
+    if not _ALIAS.match(alias):
+        message = _("Use 1 to 63 lower-case letters, digits and hyphens; begin with a letter.")
+        raise Invalid(message, fields={"alias": message}, hint=_("champion and challenger are usual."))
+    model = version.model
+    with transaction.atomic():
+        row = Alias.objects.select_for_update().select_related("version").filter(model=model, name=alias).first()
+        before = row.version.number if row else None
+        if row is None:
+            row = Alias.objects.create(model=model, name=alias, version=version)
+        elif before != version.number:
+            row.version = version
+            row.save(update_fields=["version"])
+        if before != version.number:
+            _alias_record(by, model, alias, before, version.number, reason)
+    aliases_mirror(model)
+    return row
+
+
+def alias_delete(*, by: Identity, model: RegisteredModel, alias: str, reason: str = "") -> None:
+    """Remove an alias; raises NotFound if the model has none of that name."""
+    by.require(Role.MAINTAINER)
+    with transaction.atomic():
+        row = Alias.objects.select_related("version").filter(model=model, name=alias).first()
+        if row is None:
+            raise NotFound(_("The model %(name)s has no alias %(alias)s.") % {"name": model.name, "alias": alias})
+        row.delete()
+        _alias_record(by, model, alias, row.version.number, None, reason)
+    aliases_mirror(model)
+
+
+def _alias_record(
+    by: Identity, model: RegisteredModel, alias: str, before: int | None, after: int | None, reason: str
+) -> None:
+    numbers = {"from_status": str(before or ""), "to_status": str(after or "")}
+    AliasChange.objects.create(model=model, alias=alias, actor=by.user, reason=reason[:500], **numbers)
+    details = {"from": before, "to": after, "reason": reason}
+    audit_record(
+        by=by, action="alias.set" if after else "alias.delete", target=f"{model.name}@{alias}", details=details
+    )
+
+
+def aliases_mirror(model: RegisteredModel) -> bool:
+    """Make MLflow's aliases of a model equal to ours, which are the truth; False if MLflow is down."""
+    name = mlflow_gateway.registered_name(model.workspace.name, model.name)
+    wanted = dict(Alias.objects.filter(model=model).values_list("name", "version__number"))
+    try:
+        there = mlflow_gateway.aliases(name)
+        for alias in there.keys() - wanted.keys():
+            mlflow_gateway.alias_delete(name, alias)
+        for alias, number in wanted.items():
+            if there.get(alias) != number:
+                mlflow_gateway.alias_set(name, alias, number)
+    except mlflow_gateway.MlflowUnavailable as error:
+        logger.warning("The aliases of %s are not in MLflow yet: %s", name, error)
+        return False
+    return True
+
+
+def aliases_mirror_all() -> int:
+    """Mirror every model's aliases; returns how many could not be. For upkeep, after MLflow was away."""
+    if not mlflow_gateway.is_up():
+        return RegisteredModel.objects.count()
+    return sum(not aliases_mirror(model) for model in RegisteredModel.objects.select_related("workspace"))
+
+
+# --- deleting -------------------------------------------------------------------------------------------------------
+
+
+def version_delete(*, by: Identity, version: ModelVersion) -> None:
+    """Delete a version here and in MLflow; refused while an alias, a variant, a job or an endpoint uses it."""
+    by.require(Role.MAINTAINER)
+    _refuse_in_use(version.ref, selectors.version_users([version]))
+    _delete_in_mlflow(lambda name: mlflow_gateway.version_delete(name, version.number), version.model)
+    with transaction.atomic():
+        # Asked again where nothing can come between: it may have been deployed meanwhile.
+        _refuse_in_use(version.ref, selectors.version_users([version]))
+        version.delete()
+        audit_record(by=by, action="version.delete", target=version.ref)
+    bundles.bundle_forget(version.bundle_digest)
+
+
+def model_delete(*, by: Identity, model: RegisteredModel) -> None:
+    """Delete a model with its versions and aliases; refused while a job or an endpoint uses one of them."""
+    by.require(Role.MAINTAINER)
+    versions = list(model.versions.order_by("-number"))
+    users = [user for user in selectors.version_users(versions) if user.kind != str(Alias._meta.verbose_name)]
+    _refuse_in_use(model.name, users)
+    _delete_in_mlflow(mlflow_gateway.model_delete, model)
+    with transaction.atomic():
+        model.aliases.all().delete()
+        # Children before parents: a variant protects what it was made from.
+        for version in sorted(versions, key=lambda version: version.pk, reverse=True):
+            version.delete()
+        model.delete()
+        audit_record(by=by, action="model.delete", target=model.name, details={"versions": len(versions)})
+    for version in versions:
+        bundles.bundle_forget(version.bundle_digest)
+
+
+def _delete_in_mlflow(delete: Any, model: RegisteredModel) -> None:
+    try:
+        delete(mlflow_gateway.registered_name(model.workspace.name, model.name))
+    except mlflow_gateway.MlflowUnavailable as error:
+        raise Unavailable(
+            _("MLflow is down, and the model must be deleted there too."),
+            code="mlflow_unavailable",
+            hint=_("Try again when MLflow answers. Nothing was deleted."),
+        ) from error
+
+
+def _refuse_in_use(name: str, users: list[selectors.User]) -> None:
+    if users:
+        listed = ", ".join(f"{user.kind} {user.name}" for user in users)
+        raise Conflict(
+            _("%(name)s is in use: %(users)s.") % {"name": name, "users": listed},
+            code="in_use",
+            hint=_("Delete or move those first."),
+        )
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63].strip("-")
+
+
+def _slug_error(name: str) -> str:
+    try:
+        slug_validator(name)
+    except ValidationError as error:
+        return " ".join(error.messages)
+    return ""

@@ -1,0 +1,93 @@
+"""What no committed file may hold: an address of a registry, a path of somebody's machine, a secret, a novel."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.conftest import ROOT, tracked_files
+
+#: Past about 400 lines a module becomes a package; a little room for the one that is just being split.
+LONGEST_MODULE = 460
+
+# Written in pieces, so that this file does not hold what it looks for.
+_HOSTS = ["pypi" + ".org", "pythonhosted" + ".org", "registry.npmjs" + ".org", "download.pytorch" + ".org"]
+_PATHS = ["/ro" + "ot/", "/wo" + "rk/", "/opt/" + "pypi"]
+_SECRETS = [
+    r"-----BEGIN [A-Z ]*PRIVATE " + r"KEY-----",
+    r"\bAKIA" + r"[0-9A-Z]{16}\b",
+    r"\bty_" + r"[A-Za-z0-9_-]{43}\b",
+    r"\bhf_" + r"[A-Za-z0-9]{30,}\b",
+]
+_PATTERNS = [*map(re.escape, _HOSTS), *(rf"(?<![\w.$}}]){re.escape(path)}" for path in _PATHS), *_SECRETS]
+FORBIDDEN = re.compile("|".join(_PATTERNS))
+
+
+def _text_files() -> list[Path]:
+    return [path for path in tracked_files() if b"\0" not in path.read_bytes()[:4096]]
+
+
+def test_no_registry_machine_path_or_secret() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in _text_files()
+        if (match := FORBIDDEN.search(path.read_text(errors="replace")))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("sample", [f"url = https://{_HOSTS[0]}/simple", f"cd {_PATHS[1]}main", "ty_" + "a" * 43])
+def test_the_search_would_find_one(sample: str) -> None:
+    assert FORBIDDEN.search(sample)
+
+
+def test_the_locks_pin_versions_only() -> None:
+    locks = sorted((ROOT / "requirements").glob("*.lock"))
+    assert len(locks) >= 5
+    for lock in locks:
+        lines = [line for line in lock.read_text().splitlines() if not line.startswith("#")]
+        assert lines
+        assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[0-9][A-Za-z0-9.]*", line)] == []
+        assert [line for line in lines if re.match(r"(torch|nvidia-.*|triton)==", line)] == []
+
+
+def test_one_version_in_every_lock() -> None:
+    locks = {path.stem: dict(_pins(path)) for path in (ROOT / "requirements").glob("*.lock")}
+    for name, pins in locks.items():
+        differing = {package for package, version in pins.items() if locks["dev"].get(package) != version}
+        assert differing == set(), f"{name}.lock differs from dev.lock"
+
+
+def test_the_light_locks_bring_nothing_heavy() -> None:
+    heavy = {"torch", "transformers", "mlflow", "mlflow-skinny", "ray", "datasets", "pyarrow", "scikit-learn"}
+    for name in ("web", "serve"):
+        assert heavy & {package for package, _ in _pins(ROOT / "requirements" / f"{name}.lock")} == set()
+
+
+def test_the_browser_lock_names_no_address() -> None:
+    lock = json.loads((ROOT / "package-lock.json").read_text())
+    assert [name for name, entry in lock["packages"].items() if "resolved" in entry] == []
+    wanted = json.loads((ROOT / "package.json").read_text())["dependencies"]
+    assert lock["packages"][""]["dependencies"] == wanted
+
+
+def test_modules_stay_readable() -> None:
+    code = [path for path in tracked_files() if path.suffix == ".py" and "migrations" not in path.parts]
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in code
+        if (lines := len(path.read_text().splitlines())) > LONGEST_MODULE
+    }
+    assert long == {}
+
+
+def _pins(lock: Path) -> list[tuple[str, str]]:
+    pins = []
+    for line in lock.read_text().splitlines():
+        if not line.startswith("#"):
+            package, _, version = line.partition("==")
+            pins.append((package, version))
+    return pins

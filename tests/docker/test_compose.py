@@ -1,0 +1,177 @@
+"""The compose file and the Dockerfiles against the code: commands, variables, users, secrets. Nothing is built here."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.supervisor.commands import catalogue, worker_queues
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = ["mlflow", "migrate", "web", "worker", "serving"]
+DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
+#: Variables of base images and of libraries, not of our settings.
+FOREIGN = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}
+
+
+def test_it_holds_the_whole_product() -> None:
+    assert set(SERVICES) == {"postgres", "redis", *OURS}
+    assert [path.name for path in DOCKERFILES] == ["serving.Dockerfile", "web.Dockerfile", "worker.Dockerfile"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_each_command_runs_a_module_that_exists(name: str) -> None:
+    command = SERVICES[name]["command"]
+    assert command[:2] == ["python", "-m"]
+    assert importlib.util.find_spec(command[2]) is not None
+
+
+def test_the_web_starts_as_under_the_supervisor() -> None:
+    """One place decides how the web is served; only the addresses differ in a container."""
+    ours = _options(list(catalogue()["web"].command[3:]))
+    theirs = _options(SERVICES["web"]["command"][3:])
+    assert theirs.pop("--host") == "0.0.0.0"
+    assert theirs.pop("--port") == "8700"
+    del ours["--host"], ours["--port"]
+    assert theirs == ours
+
+
+def test_serving_starts_as_under_the_supervisor() -> None:
+    ours = list(catalogue()["serving"].command[1:])
+    theirs = SERVICES["serving"]["command"][1:]
+    assert theirs[:2] == ours[:2]
+    assert set(_options(theirs[2:])) == set(_options(ours[2:]))
+
+
+def test_the_worker_runs_every_service_that_no_other_container_does() -> None:
+    command = SERVICES["worker"]["command"]
+    chosen = set(command[command.index("--only") + 1].split(","))
+    elsewhere = {"redis", "mlflow", "prepare", "web", "serving"}
+    assert chosen == set(catalogue()) - elsewhere
+    assert {f"work-{queue}" for queue in worker_queues()} <= chosen
+
+
+@pytest.mark.parametrize("name", ["web", "worker", "serving"])
+def test_the_image_alone_starts_what_compose_starts(name: str) -> None:
+    text = (ROOT / "docker" / f"{name}.Dockerfile").read_text().replace("\\\n", " ")
+    command = json.loads(re.search(r"^CMD (\[.*\])$", text, re.M).group(1))  # type: ignore[union-attr]
+    assert command == SERVICES[name]["command"]
+
+
+@pytest.mark.parametrize("name", ["migrate", "web", "worker"])
+def test_each_variable_is_one_that_the_code_reads(name: str) -> None:
+    read = _variables_read()
+    assert set(SERVICES[name]["environment"]) - FOREIGN <= read
+
+
+def test_published_ports_are_those_that_the_commands_open() -> None:
+    for name in ("web", "serving"):
+        options = _options(SERVICES[name]["command"][3:])
+        (published,) = SERVICES[name]["ports"]
+        assert published.endswith(f":{options['--port']}")
+        assert published.startswith("${TUNEYARD_BIND:-127.0.0.1}:"), "published beyond this machine by default"
+
+
+def test_addresses_name_services_of_the_file() -> None:
+    for name in ("migrate", "web", "worker"):
+        environment = SERVICES[name]["environment"]
+        for variable in ("DATABASE_URL", "REDIS_URL", "MLFLOW_TRACKING_URI", "TUNEYARD_SERVING_INTERNAL_URL"):
+            host = re.search(r"(?:@|//)([a-z]+):\d+", environment[variable].rpartition("}")[2] or "")
+            assert host is not None, variable
+            assert host.group(1) in SERVICES
+    hosts = _options(SERVICES["mlflow"]["command"][3:])["--allowed-hosts"].split(",")
+    assert SERVICES["web"]["environment"]["MLFLOW_TRACKING_URI"].removeprefix("http://") in hosts
+
+
+def test_compose_refuses_to_start_without_secrets() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    for name in ("TUNEYARD_DB_PASSWORD", "TUNEYARD_SECRET_KEY"):
+        used = re.findall(rf"\${{{name}(\S*)", text)
+        assert used
+        assert all(rest.startswith(":?") for rest in used), f"{name} has a default"
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name != "migrate"])
+def test_each_long_service_has_a_health_check_and_restarts(name: str) -> None:
+    assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
+    assert SERVICES[name]["restart"] == "unless-stopped"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_python_in_a_health_check_compiles(name: str) -> None:
+    check = SERVICES[name].get("healthcheck")
+    if check is not None:
+        assert check["test"][1:3] == ["python", "-c"]
+        compile(check["test"][3], name, "exec")
+
+
+def test_each_named_volume_is_declared_and_used() -> None:
+    used = {volume.partition(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
+    assert used == set(COMPOSE["volumes"])
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
+def test_images_run_as_an_ordinary_user(path: Path) -> None:
+    last_stage = path.read_text().rpartition("\nFROM ")[2]
+    assert re.findall(r"^USER (\S+)$", last_stage, re.M) == ["tuneyard"]
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
+def test_images_hold_no_secret(path: Path) -> None:
+    text = path.read_text()
+    assert not re.search(r"^(ENV|ARG)\s.*(PASSWORD|TOKEN|SECRET)", text, re.M | re.I)
+    assert not re.search(r"^COPY \. ", text, re.M), "copies whatever lies in the checkout"
+    assert {".env*", "var", ".git"} <= set((ROOT / ".dockerignore").read_text().split())
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
+def test_what_is_copied_exists(path: Path) -> None:
+    for line in re.findall(r"^COPY (?!--from)(.*)$", path.read_text(), re.M):
+        *sources, _ = line.split()
+        # The translations and the browser assets are made in the image.
+        assert all((ROOT / source).exists() for source in sources), line
+
+
+def test_only_the_worker_holds_torch() -> None:
+    with_torch = [path.stem for path in DOCKERFILES if "requirements/torch.txt" in path.read_text()]
+    assert with_torch == ["worker"]
+    for name in ("web", "serving"):
+        locks = set(re.findall(r"-r requirements/(\w+)\.lock", (ROOT / "docker" / f"{name}.Dockerfile").read_text()))
+        assert locks == {name if name == "web" else "serve"}
+
+
+def _options(arguments: list[str]) -> dict[str, str]:
+    """`--name value`, flags with an empty value, and what stands alone under its own name."""
+    options: dict[str, str] = {}
+    position = 0
+    while position < len(arguments):
+        word = arguments[position]
+        following = arguments[position + 1] if position + 1 < len(arguments) else "--"
+        if word.startswith("--") and not following.startswith("--"):
+            options[word] = following
+            position += 2
+        else:
+            options[word] = ""
+            position += 1
+    return options
+
+
+def _variables_read() -> set[str]:
+    """Every variable that a line of our code names."""
+    names: set[str] = set()
+    for folder in ("platform", "apps", "workers"):
+        for path in (ROOT / folder).rglob("*.py"):
+            names.update(re.findall(r"\"([A-Z][A-Z0-9_]{3,})\"", path.read_text()))
+    return names
+
+
+def test_the_reader_of_options_reads() -> None:
+    assert _options(["app", "--no-ws", "--port", "1"]) == {"app": "", "--no-ws": "", "--port": "1"}

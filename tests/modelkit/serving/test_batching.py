@@ -1,0 +1,131 @@
+"""Batching: what is queued is the next batch, nobody waits, nobody pays for another's fault."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from modelkit.serving.batching import Answer, Batcher, InvalidInput
+
+
+class Echo:
+    """Answers each input with itself. `gate` holds batches back; `sizes` are the batches that ran."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def preprocess(self, inputs: Sequence[Any]) -> list[Any]:
+        if "invalid" in inputs:
+            raise ValueError("an invalid text")
+        return list(inputs)
+
+    def forward(self, batch: list[Any]) -> list[Any]:
+        self.gate.wait(10)
+        self.sizes.append(len(batch))
+        if "fail" in batch:
+            raise ValueError("inside the model")
+        return batch
+
+    def postprocess(self, raw: list[Any]) -> list[dict[str, Any]]:
+        return [{"label": value} for value in raw]
+
+
+async def ask(batcher: Batcher, inputs: list[str]) -> Answer:
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    assert batcher.submit(inputs, future.set_result)
+    return await future
+
+
+def labels(answer: Answer) -> list[str]:
+    return [row["label"] for row in answer.outputs]
+
+
+def test_what_queues_while_the_slot_is_busy_is_one_batch() -> None:
+    async def scenario() -> None:
+        model = Echo()
+        model.gate.clear()
+        batcher = Batcher(model, slots=1, max_batch=16)
+        asks = [asyncio.create_task(ask(batcher, [f"t{i}"])) for i in range(9)]
+        await asyncio.sleep(0.05)
+        model.gate.set()
+        answers = await asyncio.gather(*asks)
+        assert [labels(answer) for answer in answers] == [[f"t{i}"] for i in range(9)]
+        assert model.sizes == [1, 8]
+        assert batcher.in_flight == batcher.queued_inputs == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_large_request_is_cut_keeps_its_order_and_lets_others_through() -> None:
+    async def scenario() -> None:
+        model = Echo()
+        model.gate.clear()
+        batcher = Batcher(model, slots=1, max_batch=4)
+        done: list[str] = []
+
+        async def named(name: str, inputs: list[str]) -> list[str]:
+            answer = await ask(batcher, inputs)
+            done.append(name)
+            return labels(answer)
+
+        large = asyncio.create_task(named("large", [f"l{i}" for i in range(50)]))
+        await asyncio.sleep(0.02)
+        small = asyncio.create_task(named("small", ["s"]))
+        await asyncio.sleep(0.02)
+        model.gate.set()
+        assert await large == [f"l{i}" for i in range(50)]
+        assert await small == ["s"]
+        assert done == ["small", "large"]
+        assert max(model.sizes) <= 4
+
+    asyncio.run(scenario())
+
+
+def test_only_the_guilty_request_of_a_batch_fails() -> None:
+    async def scenario() -> None:
+        model = Echo()
+        model.gate.clear()
+        batcher = Batcher(model, slots=1)
+        asks = [asyncio.create_task(ask(batcher, [text])) for text in ("first", "fail", "good", "invalid")]
+        await asyncio.sleep(0.05)
+        model.gate.set()
+        first, failed, good, invalid = await asyncio.gather(*asks)
+        assert labels(first) == ["first"]
+        assert labels(good) == ["good"]
+        # A ValueError of the model itself is our fault, one of preprocessing the caller's.
+        assert isinstance(failed.error, ValueError)
+        assert not isinstance(failed.error, InvalidInput)
+        assert isinstance(invalid.error, InvalidInput)
+
+    asyncio.run(scenario())
+
+
+def test_the_queue_is_bounded_and_recovers() -> None:
+    async def scenario() -> None:
+        model = Echo()
+        model.gate.clear()
+        batcher = Batcher(model, slots=1, max_batch=2, max_queue=3)
+        first = [asyncio.create_task(ask(batcher, ["a"])) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        assert not batcher.submit(["too many"], lambda answer: None)
+        model.gate.set()
+        await asyncio.gather(*first)
+        assert labels(await ask(batcher, ["again"])) == ["again"]
+
+    asyncio.run(scenario())
+
+
+def test_a_predictor_that_loses_an_answer_is_an_error_not_a_shift() -> None:
+    class Short(Echo):
+        def postprocess(self, raw: list[Any]) -> list[dict[str, Any]]:
+            return super().postprocess(raw)[1:]
+
+    async def scenario() -> None:
+        answer = await ask(Batcher(Short(), slots=1), ["a", "b"])
+        assert isinstance(answer.error, RuntimeError)
+
+    asyncio.run(scenario())

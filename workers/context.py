@@ -1,0 +1,55 @@
+"""Makes a job's folder ready: the frozen spec with the paths that its dataset, model and bundle have on this host."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from apps.core import storage
+from apps.jobs.models import Job, JobKind
+from apps.registry.bundles import bundle_ensure_local
+from modelkit.errors import UserError
+from modelkit.jobfolder import JobFolder
+
+logger = logging.getLogger(__name__)
+
+
+def folder_of(job: Job) -> JobFolder:
+    return JobFolder(Path(settings.JOBS_DIR) / job.public_id)
+
+
+def prepare(job: Job) -> JobFolder:
+    """The job's folder, emptied first if the job begins anew; raises UserError for inputs that are gone."""
+    folder = folder_of(job)
+    if job.progress_detail.get("fresh"):
+        shutil.rmtree(folder.path, ignore_errors=True)
+    folder.create(_resolved(job))
+    return folder
+
+
+def _resolved(job: Job) -> dict[str, Any]:
+    spec = dict(job.spec)
+    if spec.get("dataset"):
+        dataset = dict(spec["dataset"])
+        path = storage.local_dir(dataset.pop("prefix"))
+        if not (path / "rows.parquet").is_file():
+            raise UserError(
+                "dataset_gone",
+                f"The rows of {dataset['ref']} are no longer in storage.",
+                "Upload the dataset again and clone the job onto the new version.",
+            )
+        spec["dataset"] = dataset | {"path": str(path)}
+    if job.kind == JobKind.TRAIN and not Path(spec["base_model"]["path"]).is_dir():
+        raise UserError(
+            "base_model_gone",
+            f"The folder of the base model {spec['base_model']['id']} is not on this host.",
+            "Import the base model again, or choose another one.",
+        )
+    if job.kind == JobKind.COMPRESS:
+        assert job.source_version is not None  # noqa: S101 - a compression's row always has one
+        spec["source"] = spec["source"] | {"bundle": str(bundle_ensure_local(job.source_version))}
+    return spec

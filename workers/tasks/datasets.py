@@ -1,0 +1,166 @@
+"""Checking of uploaded versions: thin tasks over `apps.datasets.validation` and `modelkit.data`."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from celery import shared_task
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections
+
+from apps.core import storage
+from apps.datasets.models import DatasetVersion, VersionStatus
+from apps.datasets.selectors import fixes_of, origin_of
+from apps.datasets.validation import (
+    version_claim,
+    version_finish,
+    version_heartbeat,
+    version_release,
+    versions_sweep,
+)
+from apps.jobs.queue import DATASET_SWEEP, DATASET_VALIDATE
+from modelkit import catalog
+from modelkit.data.options import ReadOptions
+from modelkit.data.prepare import Prepared, SourceFile, prepare
+
+logger = logging.getLogger(__name__)
+BEAT_S = 2.0
+
+
+@shared_task(name=DATASET_VALIDATE, acks_late=False)
+def validate(version_id: int) -> None:
+    """Check a version. Sent twice, or for a version that is done, it does nothing."""
+    version = version_claim(version_id)
+    if version is None:
+        return
+    try:
+        _validate(version)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            version_release(version)
+            raise
+        logger.exception("No space left while checking %s.", version.ref)
+        version_finish(version, VersionStatus.REJECTED, {"error": _DISK_FULL})
+    except Exception:
+        version_release(version)
+        raise
+
+
+@shared_task(name=DATASET_SWEEP)
+def sweep() -> None:
+    """Find versions whose message or worker was lost."""
+    sent = versions_sweep()
+    if sent:
+        logger.info("Sent %d dataset versions to be checked again.", sent)
+
+
+_DISK_FULL = {
+    "code": "disk_full",
+    "message": "The server's disk is full.",
+    "hint": "Free some space, then upload the file again.",
+    "field": "",
+}
+
+
+@dataclass
+class _Pulse:
+    """How far the check is; a thread tells the database, since DuckDB may be busy for long."""
+
+    progress: float = 0.0
+    lost: bool = False
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+@contextmanager
+def _heartbeat(version: DatasetVersion) -> Iterator[_Pulse]:
+    pulse = _Pulse()
+
+    def beat() -> None:
+        try:
+            while not pulse.stop.wait(BEAT_S):
+                try:
+                    pulse.lost = not version_heartbeat(version, pulse.progress)
+                except DatabaseError:
+                    # The lease outlives several missed beats; an outcome is written only while the claim is held.
+                    logger.warning("A heartbeat of %s could not be written.", version.ref)
+                if pulse.lost:
+                    return
+        finally:
+            close_old_connections()
+
+    thread = threading.Thread(target=beat, name=f"heartbeat-{version.pk}", daemon=True)
+    thread.start()
+    try:
+        yield pulse
+    finally:
+        pulse.stop.set()
+        thread.join()
+
+
+def _validate(version: DatasetVersion) -> None:
+    root = settings.HOME / "cache" / "checking"
+    root.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f"{version.public_id}-{version.attempt}-", dir=root))
+    try:
+        with _heartbeat(version) as pulse:
+
+            def progress(fraction: float) -> None:
+                pulse.progress = fraction
+
+            origin = origin_of(version)
+            prepared = prepare(
+                _local_files(origin, scratch),
+                scratch,
+                task=version.dataset.task,
+                columns=catalog.tasks()[version.dataset.task].columns,
+                options=ReadOptions.model_validate(version.options),
+                mapping=version.mapping,
+                fixes=fixes_of(version),
+                progress=progress,
+            )
+            if pulse.lost:
+                logger.warning("Another worker has taken %s over; this result is dropped.", version.ref)
+                return
+            if prepared.status == "ready":
+                for name in ("rows.parquet", "dataset.json"):
+                    storage.put_file(scratch / name, f"{version.prefix}/{name}")
+        version_finish(version, VersionStatus(prepared.status), _outcome(version, prepared))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _local_files(origin: DatasetVersion, scratch: Path) -> list[SourceFile]:
+    """The original files on this machine: where they lie, or copied from a remote store."""
+    files = []
+    for number, part in enumerate(origin.parts):
+        if storage.is_local():
+            path = storage.local_dir(part["key"])
+        else:
+            path = scratch / f"source-{number}"
+            with storage.open_read(part["key"]) as remote, path.open("wb") as local:
+                shutil.copyfileobj(remote, local, 1 << 20)
+        files.append(SourceFile(path, part["file_name"], part["part"]))
+    return files
+
+
+def _outcome(version: DatasetVersion, prepared: Prepared) -> dict[str, object]:
+    declared = version.detected.get("mapping_declared", False)
+    return {
+        "detected": {**prepared.detected, "mapping_declared": declared},
+        "mapping": prepared.mapping or version.mapping,
+        "digest": prepared.digest if prepared.status == "ready" else "",
+        "rows": prepared.rows if prepared.status == "ready" else None,
+        "splits": prepared.splits,
+        "labels": prepared.labels,
+        "checks": prepared.checks,
+        "stats": prepared.stats,
+        "error": prepared.error,
+    }

@@ -1,0 +1,29 @@
+"""Sweeps that beat sends: jobs that wait for no reason, and rows that nobody needs any more."""
+
+from __future__ import annotations
+
+import logging
+
+from apps.core.idempotency import records_forget
+from apps.jobs import queue, services
+from workers.app import app
+from workers.guard import guarded
+
+logger = logging.getLogger(__name__)
+
+
+@app.task(name=queue.JOB_SWEEP)
+@guarded
+def sweep_jobs() -> None:
+    """Wake a worker for jobs whose message or worker was lost."""
+    done = services.job_sweep()
+    if done["orphaned"] or done["freed"]:
+        logger.info("Job sweep: %s", done)
+
+
+@app.task(name=queue.UPKEEP)
+@guarded
+def tick() -> None:
+    """Forget old idempotency keys and workers that were killed."""
+    records_forget()
+    services.workers_forget()
