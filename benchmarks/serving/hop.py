@@ -106,12 +106,14 @@ def _routing(folder: Path, socket: str) -> Path:
     return path
 
 
-def _front(routing: Path, port: Any, inline: Path | None | str) -> None:
+def _front(routing: Path, port: Any, inline: Path | str | None) -> None:
     async def serve() -> None:
         front = Front(routing)
         if inline != "":
             folder = inline if isinstance(inline, Path) else None
-            front.links[json.loads(routing.read_text())["routes"][0]["revisions"][0]["socket"]] = InlineLink(Host(folder))  # type: ignore[assignment]
+            front.links[json.loads(routing.read_text())["routes"][0]["revisions"][0]["socket"]] = InlineLink(
+                Host(folder)
+            )  # type: ignore[assignment]
         front.reload()
         server = await asyncio.get_running_loop().create_server(lambda: Connection(front), "127.0.0.1", 0)
         port.value = server.sockets[0].getsockname()[1]
@@ -130,7 +132,15 @@ def _runner(socket: str, folder: Path | None) -> None:
 
 
 def _load(port: int, script: Path, connections: int, seconds: int) -> float:
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"http://127.0.0.1:{port}/predict/m"]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "-s",
+        str(script),
+        f"http://127.0.0.1:{port}/predict/m",
+    ]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "Non-2xx" not in output, output
     return float(re.search(r"(\d+) requests in", output)[1])  # type: ignore[index]
@@ -156,9 +166,7 @@ def main() -> None:
     routing = _routing(scratch, socket)
     script = scratch / "post.lua"
     body = json.dumps({"inputs": [TEXT]})
-    script.write_text(
-        f"wrk.method='POST'\nwrk.body='{body}'\nwrk.headers['Authorization']='Bearer {TOKEN}'\n"
-    )
+    script.write_text(f"wrk.method='POST'\nwrk.body='{body}'\nwrk.headers['Authorization']='Bearer {TOKEN}'\n")
     ports = {name: context.Value("i", 0) for name in ("hop", "inline")}
     runner = context.Process(target=_runner, args=(socket, folder), daemon=True)
     hop = context.Process(target=_front, args=(routing, ports["hop"], ""), daemon=True)
