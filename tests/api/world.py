@@ -63,7 +63,8 @@ def world_make(team: Team) -> World:
     Alias.objects.create(model=model, name="champion", version=version)
     spec = {
         "format": 1, "kind": "train", "task": task, "params": {}, "model_name": model.name, "seed": 0,
-        "code_version": "", "dataset": {"ref": data.ref, "prefix": data.prefix, "digest": data.digest}, "budget_s": None, "lineage": {},
+        "code_version": "", "dataset": {"ref": data.ref, "prefix": data.prefix, "digest": data.digest},
+        "budget_s": None, "lineage": {},
         "base_model": {"id": base.name, "path": base.path, "revision": "1"},
     }  # fmt: skip
     job = Job.objects.create(
@@ -79,7 +80,8 @@ def world_make(team: Team) -> World:
             "datasets": {"name": dataset.name, "number": "1"},
             "base-models": {"name": base.name},
             "models": {"name": model.name, "number": "1", "alias": "champion", "tab": "metrics"},
-            "jobs": {"job_id": job.public_id, "public_id": job.public_id, "name": "samples", "action": "cancel", "tab": "logs"},
+            "jobs": {"job_id": job.public_id, "public_id": job.public_id}
+            | {"name": "samples", "action": "cancel", "tab": "logs"},
             "endpoints": {"name": endpoint.name, "number": "1", "revision": "1"},
             "members": {"username": "viewer"},
             "tokens": {"token_id": token.public_id},
