@@ -1,5 +1,10 @@
 """Addresses of this app's pages."""
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 
-urlpatterns: list[URLPattern] = []
+from apps.compression import views
+
+urlpatterns: list[URLPattern] = [
+    path("compress/", views.page, name="compression"),
+    path("compress/start", views.start, name="compression_start"),
+]

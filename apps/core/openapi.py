@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ninja import NinjaAPI
+from ninja.errors import ConfigError
 from ninja.openapi.schema import OpenAPISchema
 
 _ERROR = {
@@ -30,11 +31,23 @@ _ERROR = {
 }
 
 
+class _Document(OpenAPISchema):
+    """Refuses two schemas of one name: the document would describe one by the other."""
+
+    def add_schema_definitions(self, definitions: dict[str, Any]) -> None:
+        for name, definition in definitions.items():
+            if self.schemas.get(name, definition) != definition:
+                raise ConfigError(f"Two schemas are named {name}; give one of them another name.")
+        super().add_schema_definitions(definitions)
+
+
 class DocumentedAPI(NinjaAPI):
     """Adds the error shape as the default answer of every operation."""
 
-    def get_openapi_schema(self, **kwargs: Any) -> OpenAPISchema:
-        schema = super().get_openapi_schema(**kwargs)
+    def get_openapi_schema(
+        self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
+    ) -> OpenAPISchema:
+        schema = _Document(self, self.get_root_path(path_params or {}) if path_prefix is None else path_prefix)
         schema["components"].setdefault("schemas", {})["Error"] = _ERROR
         reference = {"schema": {"$ref": "#/components/schemas/Error"}}
         for operations in schema["paths"].values():

@@ -16,22 +16,24 @@ from apps.datasets.services import UploadedPart
 from modelkit.data.options import Part
 
 _PARTS: dict[str, Part] = {"file": "all", "train": "train", "validation": "validation", "test": "test"}
-_FIELDS = {"mapping", "encoding", "delimiter", "header", "labels", "csrfmiddlewaretoken"}
+_FIELDS = {"mapping", "encoding", "delimiter", "header", "labels"}
+#: What the page's form sends beside them.
+_FORM_FIELDS = {"csrfmiddlewaretoken", "name", "title", "task"}
 #: A file of class names, one per line, sent along with the tables.
 _LABEL_FILES = {"class.txt", "classes.txt", "labels.txt"}
 _LABEL_FILE_BYTES = 1 << 20
 
 
-def parts_of(request: HttpRequest) -> tuple[list[UploadedPart], dict[str, Any]]:
+def parts_of(request: HttpRequest, *, page: bool = False) -> tuple[list[UploadedPart], dict[str, Any]]:
     """The received tables, and the options that came as files (class names). Raises Invalid for unknown fields."""
     parts: list[UploadedPart] = []
     options: dict[str, Any] = {}
     files = cast("MultiValueDict[str, TemporaryUploadedFile]", request.FILES)
     unknown = [name for name in files if name not in _PARTS and name != "labels"]
-    unknown += [name for name in request.POST if name not in _FIELDS]
+    unknown += [name for name in request.POST if name not in _FIELDS and not (page and name in _FORM_FIELDS)]
     if unknown:
         message = _("There is no such field.")
-        known = ", ".join([*_PARTS, *sorted(_FIELDS - {"csrfmiddlewaretoken"})])
+        known = ", ".join([*_PARTS, *sorted(_FIELDS)])
         raise Invalid(
             _("The upload has fields that are not known."),
             fields=dict.fromkeys(unknown, message),

@@ -6,6 +6,7 @@ Idempotent: the same report twice changes nothing the second time.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -67,7 +68,8 @@ def _next_status(revision: Revision, seen: ObservedRevision | None, current: boo
     status = RevisionStatus(seen.status)
     if status == revision.status:
         return None
-    if revision.status == RevisionStatus.FAILED and revision.weight == 0:
+    # Failed is final unless somebody asks for it again, or it answers after all: a new agent tries once more.
+    if revision.status == RevisionStatus.FAILED and status != RevisionStatus.LIVE:
         return None
     # Desired again while its old runner still drains: it will start anew.
     if status == RevisionStatus.DRAINING and revision.weight > 0 and revision.endpoint.running:
@@ -80,7 +82,7 @@ def _next_status(revision: Revision, seen: ObservedRevision | None, current: boo
 
 def _move(endpoint: Endpoint, revision: Revision, status: RevisionStatus, seen: ObservedRevision | None) -> None:
     before = revision.status
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     if seen is not None and seen.golden is not None:
         values["golden"] = seen.golden.model_dump()
     if status == RevisionStatus.LIVE and revision.live_at is None:

@@ -1,5 +1,18 @@
 """Addresses of this app's pages."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from apps.deployments import views
+
+urlpatterns = [
+    path("endpoints/", views.endpoint_list, name="endpoint_list"),
+    path("endpoints/new", views.endpoint_new, name="endpoint_new"),
+    path("endpoints/<slug:name>/", views.endpoint_detail, name="endpoint_detail"),
+    path("endpoints/<slug:name>/status", views.endpoint_status, name="endpoint_status"),
+    path("endpoints/<slug:name>/try", views.endpoint_ask, name="endpoint_try"),
+    path("endpoints/<slug:name>/traffic", views.endpoint_traffic, name="endpoint_traffic"),
+    path("endpoints/<slug:name>/rollback", views.endpoint_rollback, name="endpoint_rollback"),
+    path("endpoints/<slug:name>/stop", views.endpoint_stop, name="endpoint_stop"),
+    path("endpoints/<slug:name>/start", views.endpoint_start, name="endpoint_start"),
+    path("endpoints/<slug:name>/delete", views.endpoint_delete, name="endpoint_delete"),
+]

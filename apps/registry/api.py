@@ -20,9 +20,9 @@ from apps.registry.schemas import (
     BaseModelOut,
     ModelDetail,
     ModelOut,
-    UserOut,
-    VersionOut,
-    VersionSummary,
+    ModelUserOut,
+    ModelVersionOut,
+    ModelVersionSummary,
 )
 
 router = Router(tags=["Registry"])
@@ -82,7 +82,7 @@ def model_get(request: HttpRequest, name: Name) -> ModelDetail:
     model = selectors.model_by_name(caller(request).workspace, name)
     return ModelDetail(
         **ModelOut.of(model).model_dump(),
-        items=[VersionSummary.of(row) for row in selectors.versions_of(model)[:200]],
+        items=[ModelVersionSummary.of(row) for row in selectors.versions_of(model)[:200]],
         alias_changes=[AliasChangeOut.of(row) for row in selectors.alias_changes(model)[:50]],
     )
 
@@ -94,12 +94,12 @@ def model_delete(request: HttpRequest, name: Name) -> Status:
     return Status(204, None)
 
 
-@router.get("/models/{name}/versions/{number}", response=VersionOut, summary="A version")
+@router.get("/models/{name}/versions/{number}", response=ModelVersionOut, summary="A version")
 @require(Role.VIEWER)
-def version_get(request: HttpRequest, name: Name, number: Number) -> VersionOut:
+def version_get(request: HttpRequest, name: Name, number: Number) -> ModelVersionOut:
     version = selectors.version_by_number(caller(request).workspace, name, number)
-    users = [UserOut(kind=user.kind, name=user.name) for user in selectors.version_users([version])]
-    return VersionOut.detail_of(version, users)
+    users = [ModelUserOut(kind=user.kind, name=user.name) for user in selectors.version_users([version])]
+    return ModelVersionOut.detail_of(version, users)
 
 
 @router.delete("/models/{name}/versions/{number}", response={204: None}, summary="Delete a version")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,11 @@ class Delta:
         if self.value is None or self.reference is None:
             return None
         return self.value - self.reference
+
+    @property
+    def ratio(self) -> float | None:
+        """The value as a multiple of the reference."""
+        return self.value / self.reference if self.value is not None and self.reference else None
 
     @property
     def better(self) -> bool | None:
@@ -65,6 +71,10 @@ class Card:
     rare_classes: list[ClassRow] = field(default_factory=list)
     parity: Mapping[str, Any] | None = None
     example: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def example_json(self) -> str:
+        return json.dumps(self.example, ensure_ascii=False, indent=2)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class ModelOut(Schema):
         )
 
 
-class VersionSummary(Schema):
+class ModelVersionSummary(Schema):
     ref: str
     version: int
     aliases: list[str]
@@ -95,7 +95,7 @@ class VersionSummary(Schema):
     created_at: datetime
 
     @classmethod
-    def of(cls, row: ModelVersion) -> VersionSummary:
+    def of(cls, row: ModelVersion) -> ModelVersionSummary:
         return cls(**_summary(row))
 
 
@@ -120,11 +120,11 @@ class AliasChangeOut(Schema):
 
 
 class ModelDetail(ModelOut):
-    items: list[VersionSummary] = Field(description="The newest 200 versions.")
+    items: list[ModelVersionSummary] = Field(description="The newest 200 versions.")
     alias_changes: list[AliasChangeOut] = Field(description="The newest 50 moves of an alias.")
 
 
-class FileOut(Schema):
+class BundleFileOut(Schema):
     path: str
     size_bytes: int
     sha256: str
@@ -137,12 +137,12 @@ class MlflowOut(Schema):
     uri: str = Field(description="Opens with mlflow.pyfunc.load_model where Tuneyard is not installed.")
 
 
-class UserOut(Schema):
+class ModelUserOut(Schema):
     kind: str
     name: str
 
 
-class VersionOut(VersionSummary):
+class ModelVersionOut(ModelVersionSummary):
     model: str
     task: str
     labels: list[str]
@@ -151,16 +151,16 @@ class VersionOut(VersionSummary):
     recipe: list[dict[str, Any]] = Field(description="Compression steps from the parent.")
     precision: str
     bundle_digest: str
-    files: list[FileOut]
+    files: list[BundleFileOut]
     request_example: dict[str, Any]
     lineage: dict[str, Any]
     report: dict[str, Any] = Field(description="per_class, confusion, parity, score: those that the job left.")
     mlflow: MlflowOut
-    used_by: list[UserOut]
+    used_by: list[ModelUserOut]
     created_by: str | None
 
     @classmethod
-    def detail_of(cls, row: ModelVersion, users: list[UserOut]) -> VersionOut:
+    def detail_of(cls, row: ModelVersion, users: list[ModelUserOut]) -> ModelVersionOut:
         manifest = row.manifest
         name = mlflow_gateway.registered_name(row.model.workspace.name, row.model.name)
         return cls(
@@ -173,7 +173,7 @@ class VersionOut(VersionSummary):
             recipe=row.recipe,
             precision=manifest.get("precision", ""),
             bundle_digest=row.bundle_digest,
-            files=[FileOut(**file) for file in manifest.get("files", [])],
+            files=[BundleFileOut(**file) for file in manifest.get("files", [])],
             request_example=manifest.get("request_example", {}),
             lineage=manifest.get("lineage", {}),
             report=row.report,

@@ -3,3 +3,8 @@
 Files are *light* (standard library and pydantic; the web process may import them) or *heavy* (torch, transformers,
 onnxruntime). A light file never imports a heavy one at module level.
 """
+
+import os
+
+# Since 1.31 the official ONNX Runtime sends usage events to its maker, from a thread that starts with the import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -7,7 +7,7 @@ from django.views.i18n import set_language
 from tuneyard.api import api
 
 urlpatterns = [
-    path("", include("apps.core.urls")),
+    path("", include("apps.monitoring.home.urls")),
     path("", include("apps.accounts.urls")),
     path("", include("apps.datasets.urls")),
     path("", include("apps.registry.urls")),

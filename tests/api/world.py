@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
 from django.utils import timezone
 
 from tests.personas import Team
@@ -29,7 +30,7 @@ class World:
 
 
 def world_make(team: Team) -> World:
-    """Rows only: what they would need of other processes is not there."""
+    """Rows, a dataset's file and a bundle; what they would need of other processes is not there."""
     from apps.accounts.models import ApiToken
     from apps.datasets.models import Dataset, DatasetVersion, VersionStatus
     from apps.deployments.models import Endpoint, Revision
@@ -43,6 +44,7 @@ def world_make(team: Team) -> World:
         dataset=dataset, number=1, status=VersionStatus.READY, prefix=f"datasets/{MARK}", digest="0" * 64, rows=3,
         splits={"train": 1, "validation": 1, "test": 1}, labels=["a", "b"],
     )  # fmt: skip
+    _rows_write(data.prefix)
     base = BaseModel.objects.create(
         workspace=bank,
         name=f"encoder-{MARK}",
@@ -53,14 +55,20 @@ def world_make(team: Team) -> World:
         revision="1",
     )
     model = RegisteredModel.objects.create(workspace=bank, name=f"intents-{MARK}", task=task)
+    manifest = _bundle_write()
     version = ModelVersion.objects.create(
-        model=model, number=1, dataset_version=data, base_model=base, bundle_digest="f" * 64, metrics={"accuracy": 0.9},
-        manifest={"task": task, "labels": ["a", "b"], "files": [], "request_example": {"inputs": ["x"]}},
+        model=model, number=1, dataset_version=data, base_model=base, bundle_digest=manifest["digest"],
+        metrics={"accuracy": 0.9}, manifest=manifest, size_bytes=7,
     )  # fmt: skip
     Alias.objects.create(model=model, name="champion", version=version)
+    spec = {
+        "format": 1, "kind": "train", "task": task, "params": {}, "model_name": model.name, "seed": 0,
+        "code_version": "", "dataset": {"ref": data.ref, "prefix": data.prefix, "digest": data.digest}, "budget_s": None, "lineage": {},
+        "base_model": {"id": base.name, "path": base.path, "revision": "1"},
+    }  # fmt: skip
     job = Job.objects.create(
         workspace=bank, number=1, kind="train", task=task, title=f"Fine-tune {MARK}",
-        spec={"params": {}}, model_name=model.name,
+        spec=spec, model_name=model.name,
         dataset_version=data, base_model=base, status="succeeded", created_by=user, finished_at=timezone.now(),
     )  # fmt: skip
     endpoint = Endpoint.objects.create(workspace=bank, name=f"support-{MARK}", task=task, created_by=user)
@@ -79,6 +87,40 @@ def world_make(team: Team) -> World:
             "methods": {"method": "dynamic_int8"},
         }
     )
+
+
+def _rows_write(prefix: str) -> None:
+    """`rows.parquet` as validation leaves it."""
+    pyarrow = pytest.importorskip("pyarrow", reason="needs the extra `worker`")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    from django.conf import settings
+
+    from apps.core import storage
+
+    columns = {
+        "row_id": ["1-0", "2-0", "3-0"],
+        "position": [0, 1, 2],
+        "source": [f"{MARK}.csv"] * 3,
+        "split": ["train", "validation", "test"],
+        "text": ["one", "two", "three"],
+        "label": ["a", "b", "a"],
+    }
+    path = settings.HOME / "rows.parquet"
+    parquet.write_table(pyarrow.table(columns), path)
+    storage.put_file(path, f"{prefix}/rows.parquet")
+
+
+def _bundle_write() -> dict[str, Any]:
+    """A sealed bundle in the local cache; returns its manifest."""
+    from django.conf import settings
+
+    from tests.apps.registry.factory import bundle_make
+
+    staging = settings.BUNDLES_DIR / f"staging-{MARK}"
+    manifest = bundle_make(staging, content=MARK)
+    if not (settings.BUNDLES_DIR / manifest.digest).exists():
+        staging.rename(settings.BUNDLES_DIR / manifest.digest)
+    return manifest.model_dump(mode="json")
 
 
 def body_of(schema: dict[str, Any], operation: dict[str, Any]) -> tuple[bytes, str]:

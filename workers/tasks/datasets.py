@@ -14,7 +14,7 @@ from pathlib import Path
 
 from celery import shared_task
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections
 
 from apps.core import storage
 from apps.datasets.models import DatasetVersion, VersionStatus
@@ -86,8 +86,12 @@ def _heartbeat(version: DatasetVersion) -> Iterator[_Pulse]:
     def beat() -> None:
         try:
             while not pulse.stop.wait(BEAT_S):
-                if not version_heartbeat(version, pulse.progress):
-                    pulse.lost = True
+                try:
+                    pulse.lost = not version_heartbeat(version, pulse.progress)
+                except DatabaseError:
+                    # The lease outlives several missed beats; an outcome is written only while the claim is held.
+                    logger.warning("A heartbeat of %s could not be written.", version.ref)
+                if pulse.lost:
                     return
         finally:
             close_old_connections()

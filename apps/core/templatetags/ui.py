@@ -119,6 +119,19 @@ def size(value: float | None) -> str:
 
 
 @register.filter
+def count(value: float | None) -> str:
+    """A large number as people say it: 22.7 M."""
+    if value is None:
+        return "–"
+    number = float(value)
+    for unit in ("", "k", "M", "G"):
+        if abs(number) < 1000:
+            return f"{number:.0f}" if not unit else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} T"
+
+
+@register.filter
 def duration(seconds: float | None) -> str:
     """Seconds in words: 4 s, 1 min 49 s, 2 h 5 min."""
     if seconds is None:

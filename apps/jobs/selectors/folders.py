@@ -22,7 +22,7 @@ ARTIFACT_NAME = re.compile(r"[a-z0-9_]{1,60}")
 #: What a kind goes through; `queued` and `publishing` belong to the worker.
 PHASES_OF = {
     JobKind.TRAIN: tuple(name for name in PHASES if name != "compressing"),
-    JobKind.COMPRESS: ("queued", "loading", "compressing", "evaluating", "parity", "publishing"),
+    JobKind.COMPRESS: ("queued", "preparing", "compressing", "evaluating", "exporting", "parity", "publishing"),
 }
 
 

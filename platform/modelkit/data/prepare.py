@@ -189,7 +189,6 @@ def _map(prepared: Prepared, sources: Sequence[Source], columns: Sequence[Column
     prepared.mapping = found.columns
     prepared.detected["suggestions"] = found.suggestions
     if found.missing:
-        names = {role.role: role.title for role in columns}
         missing = found.missing[0]
         if not found.suggestions[missing]:
             raise UserError(
@@ -200,7 +199,7 @@ def _map(prepared: Prepared, sources: Sequence[Source], columns: Sequence[Column
             )
         prepared.error = {
             "code": "mapping_needed",
-            "message": f"It is not clear which column is the {missing} ({names[missing]}).",
+            "message": f"It is not clear which column holds the {missing}.",
             "hint": f"Choose one of {', '.join(found.suggestions[missing][:8])}.",
             "field": f"mapping.{missing}",
         }

@@ -1,4 +1,4 @@
-"""One tiny encoder, one dataset and one Instant bundle for all tests of tasks."""
+"""One tiny encoder, one dataset and one Instant bundle for all tests of the library."""
 
 from __future__ import annotations
 

@@ -1,0 +1,121 @@
+"""The pages, over the live path where they ask for predictions."""
+
+from __future__ import annotations
+
+import pytest
+
+from apps.deployments import services
+from apps.deployments.applying import deployment_apply
+from apps.deployments.models import Endpoint, Revision
+from tests.apps.deployments.conftest import VersionMake
+from tests.modelkit.serving.toys import Host
+from tests.personas import Team
+
+TABS = ("try", "traffic", "timeline", "logs", "settings")
+
+
+@pytest.fixture
+def endpoint(team: Team, version_make: VersionMake) -> Endpoint:
+    version_make(team.workspace, 1)
+    version_make(team.workspace, 2)
+    return services.endpoint_create(by=team.developer.identity, name="intents", model="intents@1")
+
+
+def test_every_tab_stands_before_anything_is_live(team: Team, endpoint: Endpoint) -> None:
+    for person in (team.viewer, team.maintainer):
+        browser = person.browser()
+        for tab in TABS:
+            answer = browser.get(f"/endpoints/intents/?tab={tab}")
+            assert answer.status_code == 200
+            assert b"waits for the serving host" in answer.content
+        assert b"intents@1" in browser.get("/endpoints/").content
+
+
+def test_the_list_without_endpoints_offers_one_action(team: Team) -> None:
+    page = team.owner.browser().get("/endpoints/").content.decode()
+    assert page.count("btn-primary") == 1
+    assert "/endpoints/new" in page
+
+
+def test_deploying_from_a_models_page_and_over_an_existing_endpoint(team: Team, endpoint: Endpoint) -> None:
+    browser = team.developer.browser()
+    form = browser.get("/endpoints/new?model=intents@2").content.decode()
+    assert '<option value="intents@2" selected' in form
+    made = browser.post("/endpoints/new", {"model": "intents@2", "endpoint": "", "name": "second"})
+    assert made.headers["Location"] == "/endpoints/second/"
+    over = browser.post("/endpoints/new", {"model": "intents@2", "endpoint": "intents", "name": ""})
+    assert over.headers["Location"] == "/endpoints/intents/"
+    assert Revision.objects.filter(endpoint=endpoint, number=2, weight=100).exists()
+
+
+def test_a_refused_deployment_says_why_at_the_field(team: Team, endpoint: Endpoint) -> None:
+    browser = team.developer.browser()
+    taken = browser.post("/endpoints/new", {"model": "intents@2", "endpoint": "", "name": "intents"})
+    assert taken.status_code == 409
+    assert b"exists already" in taken.content
+    nameless = browser.post("/endpoints/new", {"model": "intents@2", "endpoint": "", "name": ""})
+    assert nameless.status_code == 422
+
+
+def test_try_it_asks_the_live_endpoint(team: Team, endpoint: Endpoint, host: Host) -> None:
+    deployment_apply()
+    browser = team.viewer.browser()
+    page = browser.get("/endpoints/intents/").content.decode()
+    assert f"curl {host.url}/predict/intents" in page
+    fragment = browser.post("/endpoints/intents/try", {"text": "refund refund"}, headers={"HX-Request": "true"})
+    assert fragment.status_code == 200
+    text = fragment.content.decode()
+    assert "<html" not in text
+    assert text.index("refund") < text.index("transfer")
+    assert "intents@1" in text
+    whole = browser.post("/endpoints/intents/try", {"text": "card"}).content.decode()
+    assert "<html" in whole
+    assert "intents@1" in whole
+    empty = browser.post("/endpoints/intents/try", {"text": ""}, headers={"HX-Request": "true"})
+    assert b'role="alert"' in empty.content
+    for language in ("python", "javascript"):
+        assert f"{host.url}/predict/intents" in browser.get(f"/endpoints/intents/?lang={language}").content.decode()
+    assert b"Answering for" in browser.get("/endpoints/intents/?tab=logs").content
+    assert b"4/4" in browser.get("/endpoints/intents/?tab=traffic").content
+
+
+def test_try_it_says_when_the_serving_port_is_down(team: Team, endpoint: Endpoint, settings: object) -> None:
+    settings.SERVING_INTERNAL_URL = "http://127.0.0.1:9"  # type: ignore[attr-defined]
+    answer = team.viewer.browser().post("/endpoints/intents/try", {"text": "card"}, headers={"HX-Request": "true"})
+    assert b"does not answer" in answer.content
+
+
+def test_traffic_rollback_stop_start_delete(team: Team, endpoint: Endpoint) -> None:
+    browser = team.maintainer.browser()
+    services.revision_create(by=team.developer.identity, endpoint=endpoint, model="intents@2")
+    assert browser.post("/endpoints/intents/traffic", {"weight-1": "40", "weight-2": "60"}).status_code == 302
+    assert dict(Revision.objects.values_list("number", "weight")) == {1: 40, 2: 60}
+    for bad in ({"weight-1": "40", "weight-2": "50"}, {"weight-1": "x"}):
+        refused = browser.post("/endpoints/intents/traffic", bad)
+        assert refused.status_code == 422
+        assert b"The traffic was not changed" in refused.content
+    assert browser.post("/endpoints/intents/rollback").status_code == 409
+    browser.post("/endpoints/intents/stop")
+    assert not Endpoint.objects.get().running
+    browser.post("/endpoints/intents/start")
+    assert Endpoint.objects.get().running
+    assert browser.post("/endpoints/intents/delete").status_code == 302
+    assert not Endpoint.objects.exists()
+
+
+@pytest.mark.parametrize("path", ["", "status"])
+def test_an_outsider_sees_nothing(team: Team, endpoint: Endpoint, path: str) -> None:
+    assert team.outsider.browser().get(f"/endpoints/intents/{path}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["traffic", "rollback", "stop", "start", "delete"])
+def test_a_viewer_changes_nothing(team: Team, endpoint: Endpoint, path: str) -> None:
+    assert team.viewer.browser().post(f"/endpoints/intents/{path}").status_code == 403
+    assert Endpoint.objects.get().running
+
+
+def test_reasons_are_shown_as_text(team: Team, endpoint: Endpoint) -> None:
+    Revision.objects.update(status="failed", reason="<script>alert(1)</script>")
+    page = team.viewer.browser().get("/endpoints/intents/?tab=traffic").content.decode()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
