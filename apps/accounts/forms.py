@@ -35,6 +35,7 @@ class TokenForm(ServiceForm):
     expires_in_days = forms.TypedChoiceField(
         label=_("Ends"),
         required=False,
+        initial="90",
         coerce=int,
         empty_value=None,
         choices=[("30", _("in 30 days")), ("90", _("in 90 days")), ("365", _("in a year")), ("", _("never"))],

@@ -86,3 +86,8 @@ class AuditEntry(models.Model):
     class Meta:
         ordering = ("-at", "-id")
         indexes = [models.Index(fields=["workspace", "-at"], name="accounts_audit_recent")]
+
+    @property
+    def shown_details(self) -> list[tuple[str, object]]:
+        """The details that say something."""
+        return [(name, value) for name, value in self.details.items() if value is not None and value != ""]

@@ -39,7 +39,8 @@ def _curve(job: Job, name: str, lines: Sequence[folders.Series], champion: Model
     # A test result is one point, told in words elsewhere.
     shown = [line for line in lines if line.split != "test"]
     references = []
-    value = (champion.metrics or {}).get(name) if champion else None
+    # Losses of different rows, or with and without label smoothing, do not compare.
+    value = (champion.metrics or {}).get(name) if champion and fraction else None
     if champion is not None and value is not None:
         label = _("champion %(ref)s, %(split)s: %(value)s")
         label %= {"ref": champion.ref, "split": split_title(champion.metrics_split), "value": value_text(metric, value)}

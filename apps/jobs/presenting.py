@@ -209,7 +209,9 @@ def result_figures(job: Job, champion: ModelVersion | None) -> list[Figure]:
             continue
         delta, better = "", None
         against = (champion.metrics or {}).get(metric.name) if champion else None
-        if champion is not None and against is not None:
+        # Losses of different rows, or with and without label smoothing, do not compare.
+        comparable = metric.unit == "fraction" or (champion and champion.metrics_split == job.metrics_split)
+        if champion is not None and against is not None and comparable:
             delta = _("%(delta)s against %(ref)s") % {
                 "delta": delta_text(metric, value, against),
                 "ref": champion.ref,

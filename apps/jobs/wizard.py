@@ -30,6 +30,7 @@ from apps.jobs.plans import Plan
 from apps.jobs.schemas import Problem, TrainRequest
 from apps.jobs.selectors import choices
 from apps.jobs.services import job_preview
+from apps.registry import selectors as registry
 from apps.registry.models import BaseModel
 from modelkit import catalog
 from modelkit.contracts import Preset, TaskSpec
@@ -162,7 +163,7 @@ class Wizard:
 
     @cached_property
     def base_models(self) -> list[BaseModel]:
-        return choices.base_models_offered(workspace=self.by.workspace, task=self.task.name)
+        return registry.base_models_of(self.by.workspace, task=self.task.name)
 
     @property
     def base_values(self) -> dict[str, Any]:

@@ -39,6 +39,8 @@ def history_figure(task: str, versions: list[ModelVersion]) -> dict[str, Any] | 
         "best_label": _("best"),
         "references": references,
         "x": _("version"),
+        "x_min": points[0][0],
+        "x_whole": True,
     }
 
 

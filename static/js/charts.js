@@ -35,6 +35,13 @@ function colourOf(role, colours) {
   return { train: colours.train, validation: colours.accent, test: colours.good }[role] || colours.accent;
 }
 
+// A colour laid over the card's with the given strength: opaque, so that what is written on it stays readable.
+function mix(colour, ground, strength) {
+  const parts = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+  const [over, under] = [parts(colour), parts(ground)];
+  return `rgb(${over.map((value, i) => Math.round(value * strength + under[i] * (1 - strength))).join(",")})`;
+}
+
 function compact(number) {
   if (number === 0) return "0";
   const size = Math.abs(number);
@@ -54,9 +61,10 @@ function frame(figure, colours, titled) {
           text,
           left: 0,
           top: 0,
+          padding: 0,
           textStyle: {
             rich: {
-              a: { fontSize: 13, fontWeight: 600, color: colours.ink, fontFamily: colours.font },
+              a: { fontSize: 14, fontWeight: 650, color: colours.ink, fontFamily: colours.font },
               b: { fontSize: 12, fontWeight: 400, color: colours.muted, fontFamily: colours.font },
             },
           },
@@ -103,6 +111,7 @@ function bestOf(points, rule) {
 
 function lines(figure, colours, titled) {
   const suffix = figure.percent ? " %" : "";
+  const last = figure.x_max || Math.max(...figure.series.flatMap((line) => line.points.map((point) => point[0])));
   const series = [];
   for (const line of figure.series) {
     const colour = colourOf(line.role, colours);
@@ -138,8 +147,12 @@ function lines(figure, colours, titled) {
               itemStyle: { color: colour },
               label: {
                 formatter: `${figure.best_label} ${compact(Number(best[1].toPrecision(3)))}${suffix}`,
-                position: figure.best === "max" ? "bottom" : "top",
-                distance: 8,
+                // The curve comes from below for a maximum, from above for a minimum; at the right edge there is no room.
+                position: figure.best === "max" ? "top" : "bottom",
+                align: best[0] > 0.7 * last ? "right" : "center",
+                distance: 7,
+                textBorderColor: colours.card,
+                textBorderWidth: 3,
                 color: colours.ink,
                 fontSize: 11,
                 fontWeight: 600,
@@ -156,6 +169,15 @@ function lines(figure, colours, titled) {
       label: { color: colours.reference, fontSize: 11, position: "insideStartTop" },
       data: figure.references.map((item) => ({ yAxis: item.value, label: { formatter: item.label } })),
     };
+    // An unseen point at each reference widens the axis, so that the dashed line never lies outside of it.
+    series.push({
+      type: "line",
+      data: figure.references.map((item) => [0, item.value]),
+      showSymbol: false,
+      silent: true,
+      lineStyle: { opacity: 0 },
+      tooltip: { show: false },
+    });
   }
   return {
     ...frame(figure, colours, titled),
@@ -179,16 +201,14 @@ function lines(figure, colours, titled) {
       type: "value",
       name: figure.x,
       nameGap: 22,
-      min: 0,
+      min: figure.x_min ?? 0,
+      minInterval: figure.x_whole ? 1 : undefined,
       max: figure.x_max || "dataMax",
       splitLine: { show: false },
     }),
     yAxis: axis(colours, {
       type: "value",
       scale: true,
-      // A dashed reference outside of the data's range would not be seen.
-      min: figure.references.length ? (range) => Math.min(range.min, ...figure.references.map((r) => r.value)) : null,
-      max: figure.references.length ? (range) => Math.max(range.max, ...figure.references.map((r) => r.value)) : null,
       axisLabel: { color: colours.muted, fontSize: 11, formatter: (value) => compact(Number(value.toPrecision(6))) },
     }),
     series,
@@ -200,7 +220,7 @@ function lines(figure, colours, titled) {
 function heatmap(figure, colours, titled, element) {
   const last = figure.rows.length;
   const largest = Math.max(1, ...figure.cells.map((cell) => cell[2]));
-  const alpha = (count) => (count === 0 ? 0.04 : 0.12 + 0.88 * Math.sqrt(count / largest));
+  const strength = (count, right) => (count === 0 ? 0.04 : right ? 0.15 + 0.85 * Math.sqrt(count / largest) : 0.1 + 0.55 * Math.sqrt(count / largest));
   const diagonal = (x, y) => figure.rows[y] === figure.columns[x];
   const named = last <= 15;
   const narrow = element.clientWidth < 480;
@@ -209,11 +229,11 @@ function heatmap(figure, colours, titled, element) {
   const letter = (index) => (index < last ? String.fromCharCode(65 + index) : figure.columns[index]);
   const data = figure.cells.map(([x, y, count]) => {
     const right = diagonal(x, y);
-    const strong = alpha(count) > 0.55;
+    const power = strength(count, right);
     return {
       value: [x, y, count],
-      itemStyle: { color: right || count === 0 ? colours.accent : colours.bad, opacity: alpha(count) },
-      label: { show: named && count > 0, color: strong ? colours.card : right ? colours.ink : colours.bad },
+      itemStyle: { color: mix(right || count === 0 ? colours.accent : colours.bad, colours.card, power) },
+      label: { show: named && count > 0, color: power > 0.6 ? colours.card : right ? colours.ink : colours.bad },
     };
   });
   const zoom = figure.zoom
@@ -232,7 +252,7 @@ function heatmap(figure, colours, titled, element) {
     : [];
   return {
     ...frame(figure, colours, titled),
-    grid: { left: 8, right: zoom.length ? 26 : 8, top: 8, bottom: zoom.length ? 44 : 26, containLabel: true },
+    grid: { left: narrow ? 96 : 168, right: zoom.length ? 26 : 8, top: 8, bottom: zoom.length ? 40 : 44 },
     tooltip: {
       ...frame(figure, colours, titled).tooltip,
       formatter: ({ value: [x, y, count] }) =>
@@ -300,10 +320,11 @@ function scatter(figure, colours, titled) {
     : [];
   return {
     ...frame(figure, colours, titled),
-    grid: { left: 8, right: 24, top: 44, bottom: 26, containLabel: true },
+    grid: { left: 58, right: 24, top: 62, bottom: 46 },
     legend: {
-      right: 0,
-      top: 0,
+      left: 0,
+      top: 22,
+      padding: 0,
       textStyle: { color: colours.muted, fontSize: 11 },
       itemWidth: 12,
       itemHeight: 12,
@@ -313,8 +334,15 @@ function scatter(figure, colours, titled) {
       ...frame(figure, colours, titled).tooltip,
       formatter: ({ data }) => `${data.name}\n${figure.x}: ${compact(data.value[0])}\n${figure.y}: ${compact(data.value[1])}`,
     },
-    xAxis: axis(colours, { type: "value", scale: true, name: figure.x, nameGap: 24, splitLine: { show: false } }),
-    yAxis: axis(colours, { type: "value", scale: true, name: figure.y, nameGap: 40 }),
+    xAxis: axis(colours, { type: "value", min: 0, name: figure.x, nameGap: 26, splitLine: { show: false } }),
+    yAxis: axis(colours, {
+      type: "value",
+      name: figure.y,
+      nameGap: 40,
+      // At least a percentage point high: a hundredth of one must not look like a cliff.
+      min: ({ min }) => Math.floor(min - 0.4),
+      max: ({ max }) => Math.ceil(max + 0.4),
+    }),
     series: [
       ...front,
       ...figure.series.map((item) => ({

@@ -62,8 +62,8 @@ def world_make(team: Team) -> World:
     )  # fmt: skip
     Alias.objects.create(model=model, name="champion", version=version)
     spec = {
-        "format": 1, "kind": "train", "task": task, "params": {}, "model_name": model.name, "seed": 0, "code_version": "",
-        "dataset": {"ref": data.ref, "prefix": data.prefix, "digest": data.digest}, "budget_s": None, "lineage": {},
+        "format": 1, "kind": "train", "task": task, "params": {}, "model_name": model.name, "seed": 0,
+        "code_version": "", "dataset": {"ref": data.ref, "prefix": data.prefix, "digest": data.digest}, "budget_s": None, "lineage": {},
         "base_model": {"id": base.name, "path": base.path, "revision": "1"},
     }  # fmt: skip
     job = Job.objects.create(
@@ -92,7 +92,7 @@ def world_make(team: Team) -> World:
 def _rows_write(prefix: str) -> None:
     """`rows.parquet` as validation leaves it."""
     pyarrow = pytest.importorskip("pyarrow", reason="needs the extra `worker`")
-    import pyarrow.parquet
+    parquet = pytest.importorskip("pyarrow.parquet")
     from django.conf import settings
 
     from apps.core import storage
@@ -106,7 +106,7 @@ def _rows_write(prefix: str) -> None:
         "label": ["a", "b", "a"],
     }
     path = settings.HOME / "rows.parquet"
-    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    parquet.write_table(pyarrow.table(columns), path)
     storage.put_file(path, f"{prefix}/rows.parquet")
 
 

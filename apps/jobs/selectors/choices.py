@@ -1,17 +1,17 @@
-"""What the forms may offer: ready dataset versions, base models, free slots."""
+"""What the forms may offer: ready dataset versions, free slots."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from apps.accounts.models import Workspace
 from apps.datasets.models import DatasetVersion, VersionStatus
 from apps.jobs.models import Device
 from apps.jobs.selectors.queue import DEVICE_FRESH, queue_order
-from apps.registry.models import BaseModel, ModelVersion, RegisteredModel
+from apps.registry.models import ModelVersion, RegisteredModel
 
 #: A form lists no more than this; an older version is reached from its dataset's page.
 LISTED = 100
@@ -30,18 +30,6 @@ def datasets_offered(*, workspace: Workspace, task: str) -> QuerySet[DatasetVers
     """Versions that a job of the task can read, newest first."""
     rows = DatasetVersion.objects.select_related("dataset").filter(dataset__workspace=workspace, dataset__task=task)
     return rows.filter(status=VersionStatus.READY).order_by("-created_at", "-pk")[:LISTED]
-
-
-def base_models_offered(*, workspace: Workspace, task: str) -> list[BaseModel]:
-    """Base models for the task: the workspace's own hide bundled ones of the same name."""
-    rows = BaseModel.objects.filter(Q(workspace=workspace) | Q(workspace=None)).order_by("workspace_id", "title")
-    by_name: dict[str, BaseModel] = {}
-    for row in rows:
-        if not row.tasks or task in row.tasks:
-            known = by_name.get(row.name)
-            if known is None or known.workspace_id is None:
-                by_name[row.name] = row
-    return list(by_name.values())
 
 
 def model_named(*, workspace: Workspace, name: str) -> RegisteredModel | None:

@@ -85,11 +85,12 @@ def scatter(request: HttpRequest, public_id: str) -> JsonResponse:
     """Speed and quality of a compression's parent and variant."""
     job = _job(request, public_id)
     score = folders.artifact(job, "score")
+    final = JobStatus(job.status).is_final
     if score is None:
-        raise NotFound(_("The variant has not been measured."))
+        return JsonResponse({"figures": {}, "final": final})
     variant = job.published.ref if job.published else _("variant")
     points = figures.score_points(job.task, score, baseline=job.spec["source"]["ref"], variant=variant)
-    return JsonResponse({"figures": {"scatter": figures.scatter_figure(job.task, points)}, "final": True})
+    return JsonResponse({"figures": {"scatter": figures.scatter_figure(job.task, points)}, "final": final})
 
 
 @require_GET

@@ -176,8 +176,7 @@ class Revision:
     async def _bring_up(self) -> None:
         begun = time.monotonic()
         try:
-            await self._check_bundle()
-            await self._start_runner()
+            await self._load()
             direct = await golden.replay_runner(Path(self.spec.bundle), self.socket)
             self._judge(direct)
             self.golden = await self._live_replay(self)
@@ -192,6 +191,15 @@ class Revision:
             self.reason = ""
             self.phase = "checked"
             logger.info("%s: checked after %.2f s.", self.name, self.started_s)
+
+    async def _load(self) -> None:
+        """Check every file while the runner already loads them: nobody is answered before both are done."""
+        check = asyncio.create_task(self._check_bundle())
+        try:
+            await self._start_runner()
+        finally:
+            # A damaged file is the better reason of the two when loading has failed as well.
+            await check
 
     async def _check_bundle(self) -> None:
         folder = Path(self.spec.bundle)
