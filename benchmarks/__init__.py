@@ -1,0 +1,1 @@
+"""Measurements that the documentation quotes. Each prints one JSON object as its last line."""
