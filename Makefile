@@ -4,6 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TUNEYARD_VENV ?= .venv
 BIN := $(TUNEYARD_VENV)/bin
 export TUNEYARD_VENV
+# This checkout's code, whatever the shell's own path would bring.
+export PYTHONPATH := $(CURDIR):$(CURDIR)/platform
 
 .DEFAULT_GOAL := help
 .PHONY: help run setup setup-dev test test-all lint format types bench-training messages lock clean
@@ -29,7 +31,7 @@ test-all: setup-dev ## Run every test that this machine can: slow, services and 
 lint: setup-dev ## Check style, formatting and the rules of the architecture
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	PYTHONPATH=.:platform $(BIN)/lint-imports
+	$(BIN)/lint-imports
 
 format: setup-dev ## Mend style and formatting
 	$(BIN)/ruff check --fix .
