@@ -1,0 +1,1 @@
+"""Measurements, each a script that compares two things in one run; no test reads a clock."""
