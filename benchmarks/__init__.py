@@ -1,1 +1,1 @@
-"""Measurements that the documentation quotes. Each prints one JSON object as its last line."""
+"""Measurements, each a script that compares two things in one run; no test reads a clock."""

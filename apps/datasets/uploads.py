@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.datastructures import MultiValueDict
 from django.utils.translation import gettext as _
 
-from apps.core.errors import Invalid
+from apps.core.errors import AppError, Invalid
 from apps.datasets.services import UploadedPart
 from modelkit.data.options import Part
 
@@ -26,6 +26,13 @@ _LABEL_FILE_BYTES = 1 << 20
 
 def parts_of(request: HttpRequest, *, page: bool = False) -> tuple[list[UploadedPart], dict[str, Any]]:
     """The received tables, and the options that came as files (class names). Raises Invalid for unknown fields."""
+    if "Content-Length" not in request.headers:
+        raise AppError(
+            _("The request does not say how long it is."),
+            code="length_required",
+            status=411,
+            hint=_("Send the header Content-Length; bodies in chunks are not taken."),
+        )
     parts: list[UploadedPart] = []
     options: dict[str, Any] = {}
     files = cast("MultiValueDict[str, TemporaryUploadedFile]", request.FILES)

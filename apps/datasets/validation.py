@@ -20,7 +20,7 @@ from apps.datasets.messages import validation_send
 from apps.datasets.models import DatasetVersion, DatasetVersionTransition, VersionStatus
 from apps.datasets.selectors import ready_with_digest
 
-LEASE = timedelta(seconds=30)
+LEASE = timedelta(seconds=settings.JOB_LEASE_S)
 MAX_ATTEMPTS = 3
 #: An upload's row lives this long in `uploading`: its files are on the disk already when the row is made.
 UPLOAD_LEASE = timedelta(hours=1)

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy
 from apps.datasets import selectors
 from apps.datasets.forms import MappingForm
 from apps.datasets.models import DatasetVersion, VersionStatus
-from apps.datasets.presentation import SPLIT_TITLES, check_view, files_view, status_view
+from apps.datasets.presentation import FIX_TITLES, SPLIT_TITLES, check_view, files_view, status_view
 from apps.datasets.row_browser import RowFilter, rows_browse, versions_diff
 from modelkit.data.options import SPLITS
 
@@ -45,7 +45,7 @@ def tab_context(version: DatasetVersion, tab: str, query: QueryDict) -> dict[str
         "busy": version.status in (VersionStatus.UPLOADING, VersionStatus.VALIDATING),
         "ready": version.status == VersionStatus.READY,
         "files": selectors.origin_of(version).parts,
-        "fixes": selectors.fixes_of(version),
+        "fixes": [FIX_TITLES.get(fix, fix) for fix in selectors.fixes_of(version)],
     }
     builders = {
         "rows": _rows,
@@ -145,7 +145,7 @@ def _versions(version: DatasetVersion, query: QueryDict) -> dict[str, Any]:
             against = next((v for v in before if version.parent_id == v.pk), before[0] if before else None)
     diff = versions_diff(against, version) if against else None
     return {
-        "versions": [(item, status_view(item)) for item in versions],
+        "versions": [(item, status_view(item), [FIX_TITLES.get(fix, fix) for fix in item.fixes]) for item in versions],
         "against": against,
         "diff": diff,
         "changes": {"added": _("Added"), "removed": _("Removed"), "relabelled": _("Class changed")},

@@ -20,6 +20,7 @@ from apps.core import storage
 from apps.datasets.models import DatasetVersion, VersionStatus
 from apps.datasets.selectors import fixes_of, origin_of
 from apps.datasets.validation import (
+    LEASE,
     version_claim,
     version_finish,
     version_heartbeat,
@@ -32,7 +33,7 @@ from modelkit.data.options import ReadOptions
 from modelkit.data.prepare import Prepared, SourceFile, prepare
 
 logger = logging.getLogger(__name__)
-BEAT_S = 2.0
+BEAT_S = min(2.0, LEASE.total_seconds() / 4)
 
 
 @shared_task(name=DATASET_VALIDATE, acks_late=False)
