@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 from modelkit.contracts import Reporter
 from modelkit.errors import UserError
@@ -33,8 +34,8 @@ class MicroBatch:
 
     def run(
         self,
-        positions: Sequence[Any],
-        compute: Callable[[Sequence[Any]], None],
+        positions: Sequence[Any] | NDArray[Any],
+        compute: Callable[[Any], None],
         *,
         restart: Callable[[], None] = lambda: None,
     ) -> None:

@@ -108,7 +108,7 @@ def plan_epoch(lengths: NDArray[np.int64], rows: int, *, seed: int, epoch: int) 
         bucket = order[start : start + rows * BUCKET_BATCHES]
         bucket = bucket[np.argsort(lengths[bucket], kind="stable")]
         updates += [bucket[cut : cut + rows] for cut in range(0, len(bucket), rows)]
-    generator.shuffle(updates)  # type: ignore[arg-type]
+    generator.shuffle(updates)
     return updates
 
 

@@ -58,7 +58,7 @@ def choose_golden(part: Split, seed: int) -> list[str]:
     """At most `GOLDEN_ROWS` different texts: of as many classes as possible, by chance within a class."""
     order = np.random.default_rng(seed).permutation(len(part))
     seen_of_class: dict[int, int] = {}
-    ranked = []
+    ranked: list[tuple[int, int, str]] = []
     for position in order:
         target = int(part.targets[position])
         ranked.append((seen_of_class.get(target, 0), len(ranked), part.texts[position]))
@@ -104,7 +104,7 @@ def write_bundle(
         weights = {name: tensor.contiguous() for name, tensor in model.encoder.state_dict().items()}
         weights |= {f"classifier.{name}": tensor.contiguous() for name, tensor in model.head.state_dict().items()}
         save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
-        model.encoder.config.to_json_file(target / "config.json")  # type: ignore[union-attr, operator]
+        model.encoder.config.to_json_file(target / "config.json")
         tokenizer.save(str(target / TOKENIZER))
         shutil.copyfile(predict.__file__, target / bundles.PREDICTOR)
         golden = bundles.Golden(

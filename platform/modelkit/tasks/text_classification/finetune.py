@@ -74,7 +74,7 @@ def predict_logits(
     for positions in by_length(encoded.lengths, rows):
         if ctx.reporter.should_stop():
             raise Stopped("Stopped while evaluating; the checkpoint from before it is on disk.")
-        micro.run(positions, compute)  # type: ignore[arg-type]
+        micro.run(positions, compute)
         if pace:
             pace.advance(len(positions))
     return result
@@ -194,7 +194,7 @@ class FineTuning:
             loss.add_(part.detach())
 
         restart()
-        self.micro.run(rows, compute, restart=restart)  # type: ignore[arg-type]
+        self.micro.run(rows, compute, restart=restart)
         value = float(loss)
         if not np.isfinite(value):
             raise UserError(

@@ -132,10 +132,10 @@ def fit(
         logits = torch.addmm(bias, embeddings, weight.T)
         loss = torch.nn.functional.cross_entropy(logits, labels, weight=weights, reduction="sum") / total
         loss = loss + weight.square().sum() / (2.0 * strength * total)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
-    optimizer.step(objective)  # type: ignore[arg-type]
+    optimizer.step(objective)
     return Head(weight.detach(), bias.detach(), strength)
 
 

@@ -167,7 +167,7 @@ def load_base(ref: BaseModelRef, max_length: int) -> Base:
 
 def freeze_embeddings(encoder: nn.Module) -> None:
     """Take the word embedding table out of training."""
-    for parameter in encoder.get_input_embeddings().parameters():  # type: ignore[operator]
+    for parameter in encoder.get_input_embeddings().parameters():
         parameter.requires_grad_(False)
 
 

@@ -15,6 +15,7 @@ from modelkit.evaluation import parity
 from modelkit.tasks.text_classification import data, export, head, metrics
 from modelkit.tasks.text_classification.finetune import Encoded, FineTuning, predict_logits
 from modelkit.tasks.text_classification.model import Base, Classifier, freeze_embeddings, load_base
+from modelkit.tasks.text_classification.predict import softmax
 from modelkit.tasks.text_classification.spec import SPEC, Params
 from modelkit.training.checkpoints import disk_full_is_user_error
 from modelkit.training.precision import choose_precision
@@ -67,7 +68,7 @@ def run(ctx: RunContext, job: TrainJob) -> Outcome:
     )
     values = metrics.measure_logits(part.targets, logits)
     reporter.metrics(values, step=0, split=split)
-    for name, content in metrics.report(dataset.labels, split, part, metrics.softmax(logits), params.seed).items():
+    for name, content in metrics.report(dataset.labels, split, part, softmax(logits), params.seed).items():
         _artifact(ctx, name, content)
 
     reporter.phase("exporting")
