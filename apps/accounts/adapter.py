@@ -11,7 +11,7 @@ from apps.accounts import services
 from apps.accounts.models import User
 
 
-class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
+class AccountAdapter(DefaultAccountAdapter):
     """Every change of a password goes through `set_password`, whichever page it came from."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from django.http import HttpRequest
 from ninja import Path, Query, Router, Status
@@ -50,7 +50,7 @@ def me(request: HttpRequest) -> MeOut:
 
 @router.post("/workspaces", response={201: WorkspaceOut}, summary="Open a workspace")
 @require(Role.OWNER)
-def workspace_create(request: HttpRequest, payload: WorkspaceIn) -> Status:
+def workspace_create(request: HttpRequest, payload: WorkspaceIn) -> Status[Any]:
     workspace = services.workspace_create(by=caller(request), name=payload.name, title=payload.title)
     return Status(201, WorkspaceOut(name=workspace.name, title=workspace.title, role=Role.OWNER))
 
@@ -64,7 +64,7 @@ def member_list(request: HttpRequest, page: Query[PageQuery]) -> Page[MemberOut]
 
 @router.post("/members", response={201: MemberCreated}, summary="Add a member")
 @require(Role.OWNER)
-def member_add(request: HttpRequest, payload: MemberIn) -> Status:
+def member_add(request: HttpRequest, payload: MemberIn) -> Status[Any]:
     made = services.member_add(by=caller(request), username=payload.username, role=payload.role, email=payload.email)
     member = MemberOut.of(made.membership).model_dump()
     return Status(201, MemberCreated(**member, one_time_password=made.one_time_password))
@@ -79,7 +79,7 @@ def member_set_role(request: HttpRequest, username: Username, payload: RoleIn) -
 
 @router.delete("/members/{username}", response={204: None}, summary="Remove a member")
 @require(Role.VIEWER)
-def member_remove(request: HttpRequest, username: Username) -> Status:
+def member_remove(request: HttpRequest, username: Username) -> Status[Any]:
     membership = selectors.member_by_username(caller(request).workspace, username)
     services.member_remove(by=caller(request), membership=membership)
     return Status(204, None)
@@ -94,7 +94,7 @@ def token_list(request: HttpRequest, page: Query[PageQuery]) -> Page[TokenOut]:
 
 @router.post("/tokens", response={201: TokenCreated}, summary="Make a token")
 @require(Role.VIEWER)
-def token_create(request: HttpRequest, payload: TokenIn) -> Status:
+def token_create(request: HttpRequest, payload: TokenIn) -> Status[Any]:
     row, plain = services.token_create(
         by=caller(request), name=payload.name, role=payload.role, expires_in_days=payload.expires_in_days
     )
@@ -103,7 +103,7 @@ def token_create(request: HttpRequest, payload: TokenIn) -> Status:
 
 @router.delete("/tokens/{token_id}", response={204: None}, summary="Revoke a token")
 @require(Role.VIEWER)
-def token_revoke(request: HttpRequest, token_id: Annotated[str, Path(max_length=12)]) -> Status:
+def token_revoke(request: HttpRequest, token_id: Annotated[str, Path(max_length=12)]) -> Status[Any]:
     token = selectors.token_by_public_id(caller(request), token_id)
     services.token_revoke(by=caller(request), token=token)
     return Status(204, None)

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import translation
 
@@ -20,7 +21,7 @@ WORKSPACE_KEY = "workspace"
 class PageLoginMiddleware(LoginRequiredMiddleware):
     """Every page needs a sign-in. The API is left to its own default auth, which answers 401 instead of redirecting."""
 
-    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponseBase | None:
         if request.path.startswith("/api/"):
             return None
         return super().process_view(request, view, args, kwargs)
@@ -37,14 +38,14 @@ class WorkspaceMiddleware:
         # A program with a token has no session; asking for its user would cost a query for nothing.
         if settings.SESSION_COOKIE_NAME in request.COOKIES and request.user.is_authenticated:
             memberships = Membership.objects.select_related("workspace").filter(user=request.user)
-            chosen = memberships.filter(workspace_id=request.session.get(WORKSPACE_KEY)).first()
+            chosen = memberships.filter(workspace_id=request.session.get(WORKSPACE_KEY) or 0).first()
             membership = chosen or memberships.order_by("workspace__name").first()
             if membership is not None:
                 request.workspace = membership.workspace  # type: ignore[attr-defined]
                 request.role = Role(membership.role)  # type: ignore[attr-defined]
             if language := getattr(request.user, "language", ""):
                 translation.activate(language)
-                request.LANGUAGE_CODE = translation.get_language()  # type: ignore[attr-defined]
+                request.LANGUAGE_CODE = translation.get_language()
         return self.get_response(request)
 
 

@@ -9,6 +9,7 @@ from django.urls import URLPattern, path, re_path
 from apps.accounts import views
 
 urlpatterns: list[URLPattern] = [
+    path("i18n/setlang/", views.language_set, name="set_language"),
     path("workspaces/switch", views.workspace_switch, name="workspace_switch"),
     path("settings/", views.settings_home, name="settings"),
     path("settings/profile", views.profile, name="settings_profile"),

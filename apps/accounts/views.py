@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth.decorators import login_not_required
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.i18n import set_language
 
 from apps.accounts import selectors, services
 from apps.accounts.auth import identity_of, require
@@ -32,6 +35,17 @@ def workspace_switch(request: HttpRequest) -> HttpResponse:
     return redirect("home")
 
 
+@login_not_required
+@require_POST
+def language_set(request: HttpRequest) -> HttpResponse:
+    """The switch of the top bar: Django's own, and kept with the user who has signed in."""
+    response = set_language(request)
+    language = request.POST.get("language", "")
+    if isinstance(request.user, User) and language in dict(settings.LANGUAGES):
+        services.profile_update(user=request.user, language=language, theme=request.user.theme)
+    return response
+
+
 @require_GET
 def settings_home(request: HttpRequest) -> HttpResponse:
     return redirect("settings_profile")
@@ -40,7 +54,8 @@ def settings_home(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def profile(request: HttpRequest) -> HttpResponse:
     user = _user(request)
-    form = ProfileForm(request.POST or None, initial={"language": user.language, "theme": user.theme})
+    theme = request.COOKIES.get(_THEME_COOKIE) or user.theme
+    form = ProfileForm(request.POST or None, initial={"language": user.language, "theme": theme})
     if request.method == "POST" and form.is_valid():
         services.profile_update(user=user, **form.cleaned_data)
         messages.success(request, _("Saved."))
@@ -75,8 +90,8 @@ def member_add(request: HttpRequest) -> HttpResponse:
         else:
             if made.one_time_password:
                 # Shown in this answer only: it is neither stored nor in an address.
-                shown = {"secret_for": made.membership.user.username, "secret": made.one_time_password}
-                return _members(request, MemberForm(), **shown)
+                name = made.membership.user.username
+                return _members(request, MemberForm(), secret_for=name, secret=made.one_time_password)
             messages.success(request, _("%(name)s is a member now.") % {"name": made.membership.user.username})
             return redirect("settings_members")
     return _members(request, form, status=422)

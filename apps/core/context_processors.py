@@ -13,7 +13,13 @@ def interface(request: HttpRequest) -> dict[str, Any]:
     return {
         "workspace": getattr(request, "workspace", None),
         "role": getattr(request, "role", None),
-        "theme": request.COOKIES.get("tuneyard_theme", "auto"),
+        "theme": _theme(request),
         "public_url": settings.PUBLIC_URL,
         "serving_url": settings.SERVING_URL,
     }
+
+
+def _theme(request: HttpRequest) -> str:
+    """The browser's choice, else the user's."""
+    chosen = request.COOKIES.get("tuneyard_theme") or getattr(getattr(request, "user", None), "theme", "")
+    return chosen if chosen in {"light", "dark"} else "auto"

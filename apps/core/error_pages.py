@@ -42,7 +42,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if is_api(request):
         return error_response(request, of_status(500))
     # No context processor runs: the page must stand when the database does not.
-    return render(None, "errors/crashed.html", {"request_id": getattr(request, "request_id", "")}, status=500)  # type: ignore[arg-type]
+    return render(None, "errors/crashed.html", {"request_id": getattr(request, "request_id", "")}, status=500)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

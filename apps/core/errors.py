@@ -137,10 +137,10 @@ def error_response(request: HttpRequest, error: AppError) -> JsonResponse:
 def of_status(status: int, *, message: str = "") -> AppError:
     """The error for an answer that carries no more than its status."""
     return AppError(
-        message or _MESSAGES.get(status, "This request cannot be answered."),
+        str(message or _MESSAGES.get(status, "This request cannot be answered.")),
         code=CODES.get(status, "error"),
         status=status,
-        hint=_HINTS.get(status, ""),
+        hint=str(_HINTS.get(status, "")),
     )
 
 

@@ -15,7 +15,7 @@ slug_validator = RegexValidator(
 )
 
 
-class SlugField(models.CharField):
+class SlugField(models.CharField):  # type: ignore[type-arg] # has no arguments at run time
     """A name for references and addresses, unique in its workspace: `[a-z0-9-]{1,63}`."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:

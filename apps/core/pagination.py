@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import orjson
 from django.db.models import Model, QuerySet
@@ -51,9 +51,10 @@ def _encode(value: str | int) -> str:
 
 def _decode(cursor: str, model: type[Model], field: str) -> str | int:
     try:
-        value = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
-        expected: type = str if field not in {"pk", "id", "number"} else int
-        if type(value) is not expected or (expected is int and not 0 <= value < 1 << 63):
+        value: Any = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+        whole = field in {"pk", "id", "number"}
+        fits = type(value) is int and 0 <= value < 1 << 63 if whole else type(value) is str
+        if not fits:
             raise ValueError
     except (ValueError, binascii.Error):
         message = "This is no cursor of this list."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from django.http import HttpRequest, StreamingHttpResponse
 from ninja import Path, Query, Router, Status
@@ -48,7 +48,7 @@ def base_model_list(
 @router.post("/base-models", response={201: BaseModelOut}, summary="Import a base model")
 @require(Role.DEVELOPER)
 @idempotent()
-def base_model_import(request: HttpRequest, payload: BaseModelIn) -> Status:
+def base_model_import(request: HttpRequest, payload: BaseModelIn) -> Status[Any]:
     row = services.base_model_import(
         by=caller(request), path=payload.source.path, name=payload.name, title=payload.title
     )
@@ -63,7 +63,7 @@ def base_model_get(request: HttpRequest, name: Name) -> BaseModelOut:
 
 @router.delete("/base-models/{name}", response={204: None}, summary="Take a base model off the list")
 @require(Role.DEVELOPER)
-def base_model_delete(request: HttpRequest, name: Name) -> Status:
+def base_model_delete(request: HttpRequest, name: Name) -> Status[Any]:
     row = selectors.base_model_by_name(caller(request).workspace, name)
     services.base_model_delete(by=caller(request), base_model=row)
     return Status(204, None)
@@ -89,7 +89,7 @@ def model_get(request: HttpRequest, name: Name) -> ModelDetail:
 
 @router.delete("/models/{name}", response={204: None}, summary="Delete a model with its versions")
 @require(Role.MAINTAINER)
-def model_delete(request: HttpRequest, name: Name) -> Status:
+def model_delete(request: HttpRequest, name: Name) -> Status[Any]:
     services.model_delete(by=caller(request), model=selectors.model_by_name(caller(request).workspace, name))
     return Status(204, None)
 
@@ -104,7 +104,7 @@ def version_get(request: HttpRequest, name: Name, number: Number) -> ModelVersio
 
 @router.delete("/models/{name}/versions/{number}", response={204: None}, summary="Delete a version")
 @require(Role.MAINTAINER)
-def version_delete(request: HttpRequest, name: Name, number: Number) -> Status:
+def version_delete(request: HttpRequest, name: Name, number: Number) -> Status[Any]:
     version = selectors.version_by_number(caller(request).workspace, name, number)
     services.version_delete(by=caller(request), version=version)
     return Status(204, None)
@@ -131,7 +131,7 @@ def alias_set(request: HttpRequest, name: Name, alias: Name, payload: AliasIn) -
 
 @router.delete("/models/{name}/aliases/{alias}", response={204: None}, summary="Remove an alias")
 @require(Role.MAINTAINER)
-def alias_delete(request: HttpRequest, name: Name, alias: Name) -> Status:
+def alias_delete(request: HttpRequest, name: Name, alias: Name) -> Status[Any]:
     model = selectors.model_by_name(caller(request).workspace, name)
     services.alias_delete(by=caller(request), model=model, alias=alias)
     return Status(204, None)

@@ -148,7 +148,7 @@ def _users(model: type[Model], keys: list[int], *, limit: int = 50) -> list[User
     for relation in model._meta.related_objects:
         if getattr(relation.on_delete, "__name__", "") != "PROTECT":
             continue
-        related: type[Model] = relation.related_model  # type: ignore[assignment]
+        related: type[Model] = relation.related_model
         rows = related._default_manager.filter(**{f"{relation.field.name}__in": keys})
         if related is model:
             rows = rows.exclude(pk__in=keys)
@@ -159,7 +159,7 @@ def _users(model: type[Model], keys: list[int], *, limit: int = 50) -> list[User
 
 def _name(row: Model) -> str:
     if isinstance(row, Alias):
-        return row.name
+        return str(row.name)
     endpoint = getattr(row, "endpoint", None)
     if endpoint is not None:
         return f"{endpoint.name} #{getattr(row, 'number', '')}"

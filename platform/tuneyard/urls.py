@@ -1,8 +1,6 @@
 """Every address of the web: pages by app, the API, sign-in."""
 
-from django.contrib.auth.decorators import login_not_required
 from django.urls import include, path
-from django.views.i18n import set_language
 
 from tuneyard.api import api
 
@@ -15,7 +13,6 @@ urlpatterns = [
     path("", include("apps.compression.urls")),
     path("", include("apps.deployments.urls")),
     path("", include("apps.monitoring.urls")),
-    path("i18n/setlang/", login_not_required(set_language), name="set_language"),
     path("api/v1/", api.urls),
 ]
 

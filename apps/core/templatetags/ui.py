@@ -1,4 +1,7 @@
-"""Template tags and filters of the interface: icons, chips and numbers as people read them."""
+"""Template tags and filters of the interface: icons, chips and numbers as people read them.
+
+A number that is not there is a dash, also the empty text that a template gives for a missing one.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,6 @@ from django.utils.translation import gettext_lazy, ngettext
 from modelkit import catalog
 
 register = template.Library()
-
-#: A template gives an empty text for what is not there.
-_ABSENT = (None, "")
 
 #: The meaning of every status of every noun.
 _TONES = {
@@ -90,30 +90,30 @@ def navigation(context: dict[str, Any]) -> list[dict[str, Any] | None]:
 @register.filter
 def percent(value: float | None, digits: int = 1) -> str:
     """A fraction as a percentage: 0.926 -> 92.6 %."""
-    return "–" if value in _ABSENT else f"{float(value) * 100:.{digits}f} %"
+    return "–" if not isinstance(value, int | float) else f"{float(value) * 100:.{digits}f} %"
 
 
 @register.filter
 def points(value: float | None) -> str:
     """A difference of fractions in percentage points, with its sign."""
-    return "–" if value in _ABSENT else _("%(value)s pp") % {"value": f"{float(value) * 100:+.1f}"}
+    return "–" if not isinstance(value, int | float) else _("%(value)s pp") % {"value": f"{float(value) * 100:+.1f}"}
 
 
 @register.filter
 def signed(value: float | None, digits: int = 1) -> str:
-    return "–" if value in _ABSENT else f"{float(value):+.{digits}f}"
+    return "–" if not isinstance(value, int | float) else f"{float(value):+.{digits}f}"
 
 
 @register.filter
 def ms(value: float | None) -> str:
     """Milliseconds with one decimal."""
-    return "–" if value in _ABSENT else f"{float(value):.1f} ms"
+    return "–" if not isinstance(value, int | float) else f"{float(value):.1f} ms"
 
 
 @register.filter
 def size(value: float | None) -> str:
     """Bytes in the unit that fits, in powers of ten."""
-    if value in _ABSENT:
+    if not isinstance(value, int | float):
         return "–"
     number = float(value)
     for unit in ("B", "kB", "MB", "GB"):
@@ -126,7 +126,7 @@ def size(value: float | None) -> str:
 @register.filter
 def count(value: float | None) -> str:
     """A large number as people say it: 22.7 M."""
-    if value in _ABSENT:
+    if not isinstance(value, int | float):
         return "–"
     number = float(value)
     for unit in ("", "k", "M", "G"):
@@ -139,7 +139,7 @@ def count(value: float | None) -> str:
 @register.filter
 def duration(seconds: float | None) -> str:
     """Seconds in words: 4 s, 1 min 49 s, 2 h 5 min."""
-    if seconds in _ABSENT:
+    if not isinstance(seconds, int | float):
         return "–"
     total = int(float(seconds) + 0.5)
     if total < 60:
@@ -152,7 +152,7 @@ def duration(seconds: float | None) -> str:
 @register.filter
 def ago(moment: datetime | None) -> str:
     """How long since `moment`, in one unit."""
-    if moment in _ABSENT:
+    if not isinstance(moment, datetime):
         return "–"
     seconds = (timezone.now() - moment).total_seconds()
     if seconds < 60:
@@ -188,7 +188,7 @@ def control(field: BoundField) -> SafeString:
     name = {"select": "form-select", "checkbox": "form-check-input", "radio": "form-check-input"}.get(
         kind, "form-control"
     )
-    attributes = {"class": f"{name} is-invalid" if field.errors else name}
+    attributes: dict[str, str | bool] = {"class": f"{name} is-invalid" if field.errors else name}
     if field.errors:
         attributes["aria-describedby"] = f"{field.auto_id}-error"
     return field.as_widget(attrs=attributes)

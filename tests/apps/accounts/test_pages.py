@@ -103,6 +103,14 @@ def test_language_and_theme_are_the_users(team: Team) -> None:
     assert 'data-bs-theme="dark"' in page
 
 
+def test_the_switch_of_the_top_bar_beats_the_profile(team: Team) -> None:
+    client = team.viewer.browser()
+    client.post("/settings/profile", {"language": "zh-hans", "theme": "auto"})
+    client.post("/i18n/setlang/", {"language": "en", "next": "/settings/profile"})
+    assert 'lang="en"' in client.get("/settings/profile").content.decode()
+    assert User.objects.get(username="viewer").language == "en"
+
+
 def test_who_belongs_nowhere_is_told(team: Team) -> None:
     Membership.objects.filter(user=team.viewer.user).delete()
     answer = team.viewer.browser().get("/settings/members")
