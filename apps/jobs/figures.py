@@ -51,11 +51,14 @@ def _curve(job: Job, name: str, lines: Sequence[folders.Series], champion: Model
         "kind": "lines",
         "title": title,
         "unit": unit,
-        "x": _("step"),
+        # Without epochs there is no loop: the points are the settings that were tried.
+        "x": _("step") if any(epoch is not None for line in shown for epoch in line.epochs) else _("try"),
         "y": unit or title,
         "percent": fraction,
         "best": "max" if metric.higher_is_better else "min",
         "best_label": _("best"),
+        # Only what jumps from batch to batch needs a smoothed line.
+        "noisy": metric.unit == "nats" or name == "grad_norm",
         "x_max": job.progress_detail.get("steps"),
         "series": [
             {

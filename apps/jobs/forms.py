@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from django.http import QueryDict
@@ -108,7 +108,7 @@ def param_form(
         standard = base.get(name, rule.get("default"))
         value = values.get(name, standard)
         fields.append(
-            ParamField(
+            _told(
                 name=name,
                 title=_(raw.get("title") or name),
                 help=_(raw["description"]) if raw.get("description") else "",
@@ -123,6 +123,11 @@ def param_form(
             )
         )
     return ParamForm(tuple(fields))
+
+
+def _told(**values: Any) -> ParamField:
+    field = ParamField(**values)
+    return replace(field, error=in_our_words(field, field.error)) if field.error else field
 
 
 def param_values(model: type[Params], data: QueryDict, base: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,6 +150,19 @@ def param_values(model: type[Params], data: QueryDict, base: Mapping[str, Any]) 
         if value != standard or isinstance(value, bool) != isinstance(standard, bool):
             changed[name] = value
     return changed
+
+
+def in_our_words(field: ParamField, message: str) -> str:
+    """What is wrong with a value and what would be right; pydantic's own messages are English and name no remedy."""
+    if not message.startswith("Input should"):
+        return message
+    if field.kind == "integer":
+        return (_("Give a whole number, %(bounds)s.") if field.bounds else _("Give a whole number.")) % {
+            "bounds": field.bounds
+        }
+    if field.kind == "number":
+        return (_("Give a number, %(bounds)s.") if field.bounds else _("Give a number.")) % {"bounds": field.bounds}
+    return _("Choose one of the values that are offered.")
 
 
 def to_text(value: Any) -> str:

@@ -365,8 +365,9 @@ def _clone(job: Job, refused: str, *, title: str = "") -> Action:
     return Action("clone", title or _("Clone"), href="" if refused else address, reason=refused)
 
 
-def _post(job: Job, name: str, title: str, reason: str, **kwargs: bool) -> Action:
-    return Action(name, title, url=reverse("job_act", args=[job.public_id, name]), reason=reason, **kwargs)
+def _post(job: Job, name: str, title: str, reason: str, *, primary: bool = False, danger: bool = False) -> Action:
+    address = reverse("job_act", args=[job.public_id, name])
+    return Action(name, title, url=address, reason=reason, primary=primary, danger=danger)
 
 
 def _follow_ups(job: Job, refused: str) -> list[Action]:

@@ -266,9 +266,21 @@ class Review:
         return Equivalent(self.wizard.body(), f"{settings.PUBLIC_URL}/api/v1/jobs")
 
     @property
+    def why_not(self) -> str:
+        """The first reason why it cannot start."""
+        return self._told(self.problems[0]) if self.problems else ""
+
+    def _told(self, problem: Problem) -> str:
+        """A problem's message; one of a parameter begins with the parameter's title."""
+        for item in self.params.fields:
+            if problem.field == item.input_name:
+                return f"{item.title}: {item.error or problem.message}"
+        return problem.message
+
+    @property
     def points(self) -> list[Point]:
         """Why it is ready or not, one line each."""
-        points = [Point("problem", problem.message, problem.hint, problem.field) for problem in self.problems]
+        points = [Point("problem", self._told(problem), problem.hint, problem.field) for problem in self.problems]
         points += [Point("warning", problem.message, problem.hint, problem.field) for problem in self.warnings]
         if self.plan and self.plan.dataset and "dataset" not in self.errors:
             points += _dataset_points(self.plan.dataset)
@@ -309,7 +321,9 @@ def _cost(wizard: Wizard, preset: str) -> Mapping[str, float]:
 def _dataset_points(version: DatasetVersion) -> list[Point]:
     rows, classes = version.rows or 0, len(version.labels)
     detail = ngettext("%(rows)s rows, %(count)d class", "%(rows)s rows, %(count)d classes", classes)
-    points = [Point("ok", _("%(ref)s is ready") % {"ref": version.ref}, detail % {"rows": rows, "count": classes})]
+    points = [
+        Point("ok", _("%(ref)s is ready") % {"ref": version.ref}, detail % {"rows": f"{rows:,}", "count": classes})
+    ]
     noted = [check for check in version.checks if check.get("severity") in {"warn", "warning", "fail"}]
     if noted:
         title = ngettext("%(count)d check has a remark", "%(count)d checks have remarks", len(noted))

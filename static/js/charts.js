@@ -94,9 +94,9 @@ function axis(colours, extra) {
 
 // --- lines ------------------------------------------------------------------------------------------------------------
 
-// An exponential mean with a span of a twentieth of the curve: the eye follows it, the raw curve stays behind it.
+// An exponential mean with a span of a fortieth of the curve: the eye follows it, the raw curve stays behind it.
 function smooth(points) {
-  const weight = 2 / (Math.max(4, points.length / 20) + 1);
+  const weight = 2 / (Math.max(4, points.length / 40) + 1);
   let mean;
   return points.map(([x, y]) => {
     mean = mean === undefined ? y : mean + weight * (y - mean);
@@ -115,7 +115,7 @@ function lines(figure, colours, titled) {
   const series = [];
   for (const line of figure.series) {
     const colour = colourOf(line.role, colours);
-    const noisy = line.role === "train" && line.points.length > 30;
+    const noisy = figure.noisy && line.role === "train" && line.points.length > 30;
     if (noisy) {
       series.push({
         type: "line",
@@ -301,7 +301,7 @@ function labelWhenZoomed(chart, figure) {
     const shown = Math.max(...dataZoom.map((item) => item.endValue - item.startValue + 1));
     const named = shown <= 20;
     chart.setOption({
-      xAxis: { axisLabel: { show: named, interval: 0, rotate: 60, formatter: (name) => name.slice(0, 14) } },
+      xAxis: { name: named ? "" : figure.x, axisLabel: { show: named, interval: 0, rotate: 60, formatter: (name) => name.slice(0, 14) } },
       series: [{ data: chart.getOption().series[0].data.map((d) => ({ ...d, label: { ...d.label, show: named && d.value[2] > 0 } })), label: { show: named } }],
     });
   });

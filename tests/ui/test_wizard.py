@@ -119,9 +119,14 @@ def test_the_review_is_that_of_the_api(ready: Any) -> None:
 def test_a_wrong_value_is_told_at_its_field_with_the_bounds(ready: Any) -> None:
     answer = ready.developer.browser().post("/jobs/new/review", form(**{"params.learning_rate": "-1"})).content.decode()
     note = answer[answer.index('id="note-learning_rate"') :][:400]
-    assert "greater than 0" in note
-    assert "Allowed: above 0, at most 0.01." in note
-    assert "Not ready" in answer
+    assert "Give a number, above 0, at most 0.01." in note
+    assert "Not ready because: Learning rate: Give a number, above 0, at most 0.01." in answer
+
+
+def test_a_setting_without_effect_is_refused_with_the_task_reason(ready: Any) -> None:
+    sent_form = form(preset="instant", shown_preset="instant", **{"params.epochs": "5"})
+    answer = ready.developer.browser().post("/jobs/new/review", sent_form).content.decode()
+    assert "Epochs: Instant fits the head in closed form" in answer
 
 
 def test_another_preset_brings_its_own_values(ready: Any) -> None:
