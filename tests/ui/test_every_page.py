@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.urls import get_resolver
 from django.urls.resolvers import URLPattern, URLResolver
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.apps.registry.factory import dataset_make, version_make
+from tests.apps.jobs.factory import base_model_make, dataset_make
+from tests.apps.registry.factory import version_make
 from tests.personas import Team, team_make
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -31,11 +35,14 @@ def plain_pages(team: Team, patterns: Any = None) -> Iterator[str]:
 
 
 @pytest.fixture
-def team(transactional_db: None, settings: Any, tmp_path: Path) -> Team:
+def team(transactional_db: None, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Team:
+    """A team with data and a model with a variant; messages go nowhere, since no broker runs."""
+    monkeypatch.setattr("apps.jobs.queue.send", lambda name, *args, **options: None)
     settings.BUNDLES_DIR = tmp_path / "bundles"
     settings.BUNDLES_DIR.mkdir()
     made = team_make()
     data = dataset_make(made.workspace)
+    base_model_make()
     parent = version_make(made.workspace, dataset_version=data)
     version_make(made.workspace, number=2, parent=parent, dataset_version=data)
     return made
@@ -43,13 +50,20 @@ def team(transactional_db: None, settings: Any, tmp_path: Path) -> Team:
 
 @pytest.fixture
 def signed_in(browser: Any, live_server: Any, team: Team) -> Any:
-    """Signed in as the owner, through the form."""
-    browser.get(f"{live_server.url}/accounts/login/")
+    """The owner's browser, on Home."""
+    session = team.owner.browser().cookies[settings.SESSION_COOKIE_NAME].value
+    cookie = {"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}
+    browser.execute_cdp_cmd("Network.setCookie", cookie)
+    browser.get(live_server.url)
+    return browser
+
+
+def test_one_signs_in_through_the_form(browser: Any, live_server: Any, team: Team) -> None:
+    browser.get(f"{live_server.url}/models/")
     browser.find_element("name", "login").send_keys("owner")
     browser.find_element("name", "password").send_keys("owner-Passw0rd!")
     browser.find_element("css selector", "form .btn-primary").click()
-    assert browser.find_element("tag name", "h1").text == "Home"
-    return browser
+    WebDriverWait(browser, 30).until(lambda page: page.current_url == f"{live_server.url}/models/")
 
 
 def test_no_page_breaks_the_policy_or_overflows_a_phone(signed_in: Any, live_server: Any, team: Team) -> None:
@@ -90,8 +104,6 @@ def test_the_language_is_switched_with_one_click(signed_in: Any) -> None:
 
 
 def test_a_slash_focuses_the_search_which_answers_while_one_types(signed_in: Any) -> None:
-    from selenium.webdriver.support.ui import WebDriverWait
-
     body = signed_in.find_element("tag name", "body")
     body.send_keys("/")
     box = signed_in.switch_to.active_element
@@ -102,8 +114,6 @@ def test_a_slash_focuses_the_search_which_answers_while_one_types(signed_in: Any
 
 
 def test_the_first_tab_stop_skips_to_the_content(signed_in: Any, live_server: Any) -> None:
-    from selenium.webdriver.common.keys import Keys
-
     signed_in.get(f"{live_server.url}/")
     signed_in.find_element("tag name", "body").send_keys(Keys.TAB)
     assert signed_in.switch_to.active_element.get_attribute("class") == "skip-link"
