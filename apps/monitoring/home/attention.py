@@ -12,6 +12,7 @@ from django.utils.translation import ngettext
 
 from apps.accounts.models import Workspace
 from apps.datasets.models import VersionStatus
+from apps.datasets.presentation import check_view
 from apps.deployments import selectors as deployments
 from apps.deployments.models import EndpointStatus, RevisionStatus
 from apps.jobs.models import Job, JobStatus
@@ -100,7 +101,7 @@ def _datasets(workspace: Workspace) -> list[Attention]:
             fixable = [check for check in problems_of(version) if check.get("fix")]
             if fixable:
                 title = ngettext("%(ref)s has %(n)d problem", "%(ref)s has %(n)d problems", len(fixable))
-                detail = " ".join(str(check["message"]) for check in fixable[:2])
+                detail = " ".join(check_view(dict(check)).message for check in fixable[:2])
                 href = f"{href}?tab=checks" if href else ""
                 known = {"ref": version.ref, "n": len(fixable)}
                 mendable.append(Attention("warning", "alert", title % known, detail, href, _("Fix")))

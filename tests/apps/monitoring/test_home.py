@@ -109,7 +109,14 @@ def test_the_pipeline_counts_this_workspace_only(team: Team) -> None:
 def test_what_needs_a_person_is_told_with_its_remedy(team: Team) -> None:
     mendable = dataset_make(team.workspace)
     mendable.checks = [
-        {"code": "duplicates", "severity": "warn", "message": "Two.", "count": 2, "fix": "drop_duplicates"}
+        {
+            "code": "duplicates",
+            "severity": "warn",
+            "message": "Two.",
+            "count": 2,
+            "fix": "drop_duplicates",
+            "examples": [],
+        }
     ]
     mendable.save()
     other = Dataset.objects.create(workspace=team.workspace, name="reviews", task="text_classification")

@@ -1,0 +1,119 @@
+"""Every page in a real browser: no error in the console, nothing wider than a phone; theme, language, search, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.urls import get_resolver
+from django.urls.resolvers import URLPattern, URLResolver
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.apps.jobs.factory import base_model_make, dataset_make
+from tests.apps.registry.factory import version_make
+from tests.personas import Team, team_make
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PHONE = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+
+
+def plain_pages(team: Team, patterns: Any = None) -> Iterator[str]:
+    """The addresses without arguments that answer an owner with a whole page."""
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        if isinstance(pattern, URLResolver) and str(pattern.pattern) == "":
+            yield from plain_pages(team, pattern.url_patterns)
+        elif isinstance(pattern, URLPattern) and not set("<(") & set(str(pattern.pattern)):
+            path = f"/{pattern.pattern}"
+            answer = team.owner.browser().get(path)
+            if answer.status_code == 200 and b'<main class="page"' in answer.content:
+                yield path
+
+
+@pytest.fixture
+def team(transactional_db: None, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Team:
+    """A team with data and a model with a variant; messages go nowhere, since no broker runs."""
+    monkeypatch.setattr("apps.jobs.queue.send", lambda name, *args, **options: None)
+    settings.BUNDLES_DIR = tmp_path / "bundles"
+    settings.BUNDLES_DIR.mkdir()
+    made = team_make()
+    data = dataset_make(made.workspace)
+    base_model_make()
+    parent = version_make(made.workspace, dataset_version=data)
+    version_make(made.workspace, number=2, parent=parent, dataset_version=data)
+    return made
+
+
+@pytest.fixture
+def signed_in(browser: Any, live_server: Any, team: Team) -> Any:
+    """The owner's browser, on Home."""
+    session = team.owner.browser().cookies[settings.SESSION_COOKIE_NAME].value
+    cookie = {"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}
+    browser.execute_cdp_cmd("Network.setCookie", cookie)
+    browser.get(live_server.url)
+    return browser
+
+
+def test_one_signs_in_through_the_form(browser: Any, live_server: Any, team: Team) -> None:
+    browser.get(f"{live_server.url}/models/")
+    browser.find_element("name", "login").send_keys("owner")
+    browser.find_element("name", "password").send_keys("owner-Passw0rd!")
+    browser.find_element("css selector", "form .btn-primary").click()
+    WebDriverWait(browser, 30).until(lambda page: page.current_url == f"{live_server.url}/models/")
+
+
+def test_no_page_breaks_the_policy_or_overflows_a_phone(signed_in: Any, live_server: Any, team: Team) -> None:
+    """The browser's fixture fails on every line of the console that tells of an error, a refused script included."""
+    paths = [*plain_pages(team), "/datasets/tickets/1/", "/models/intents/1/", "/models/intents/2/lineage"]
+    assert {"/", "/datasets/", "/jobs/", "/jobs/new", "/models/", "/compress/", "/endpoints/"} <= set(paths)
+    wide = {}
+    signed_in.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    try:
+        for path in paths:
+            for language in ("en", "zh-hans"):
+                cookie = {"name": "django_language", "value": language, "url": live_server.url}
+                signed_in.execute_cdp_cmd("Network.setCookie", cookie)
+                signed_in.get(f"{live_server.url}{path}")
+                extra = signed_in.execute_script("return document.documentElement.scrollWidth - innerWidth")
+                if extra > 0:
+                    wide[path, language] = extra
+    finally:
+        signed_in.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert wide == {}
+
+
+def test_the_theme_is_kept_and_there_before_the_first_paint(signed_in: Any, live_server: Any) -> None:
+    root = "return document.documentElement.dataset.bsTheme"
+    before = signed_in.execute_script(root)
+    signed_in.find_element("css selector", "[data-theme-toggle]").click()
+    after = signed_in.execute_script(root)
+    assert {before, after} == {"light", "dark"}
+    signed_in.get(f"{live_server.url}/models/")
+    assert signed_in.execute_script(root) == after
+    assert f'data-bs-theme="{after}"' in signed_in.execute_script("return document.documentElement.outerHTML")[:200]
+
+
+def test_the_language_is_switched_with_one_click(signed_in: Any) -> None:
+    signed_in.find_element("css selector", "button[name=language]").click()
+    assert signed_in.find_element("tag name", "h1").text == "首页"
+    assert signed_in.execute_script("return document.documentElement.lang") == "zh-hans"
+
+
+def test_a_slash_focuses_the_search_which_answers_while_one_types(signed_in: Any) -> None:
+    body = signed_in.find_element("tag name", "body")
+    body.send_keys("/")
+    box = signed_in.switch_to.active_element
+    assert box.get_attribute("name") == "q"
+    box.send_keys("ticket")
+    hits = WebDriverWait(signed_in, 20).until(lambda page: page.find_elements("css selector", "#search-hits a"))
+    assert hits[0].get_attribute("href").endswith("/datasets/tickets/")
+
+
+def test_the_first_tab_stop_skips_to_the_content(signed_in: Any, live_server: Any) -> None:
+    signed_in.get(f"{live_server.url}/")
+    signed_in.find_element("tag name", "body").send_keys(Keys.TAB)
+    assert signed_in.switch_to.active_element.get_attribute("class") == "skip-link"
