@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.architecture.conftest import ROOT, tracked_files
 
@@ -59,6 +61,26 @@ def test_one_version_in_every_lock() -> None:
     for name, pins in locks.items():
         differing = {package for package, version in pins.items() if locks["dev"].get(package) != version}
         assert differing == set(), f"{name}.lock differs from dev.lock"
+
+
+def test_each_declared_package_is_locked() -> None:
+    """Who adds a package to pyproject.toml runs `make lock`."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {name: [Requirement(line) for line in lines] for name, lines in project["optional-dependencies"].items()}
+
+    def wanted(extra: str) -> set[str]:
+        found = {requirement.name for requirement in map(Requirement, project["dependencies"])}
+        for requirement in extras[extra]:
+            inner = [wanted(name) for name in requirement.extras] if requirement.name == "tuneyard" else []
+            found |= set().union(*inner) if inner else {requirement.name}
+        return {name.lower().replace("_", "-").replace(".", "-") for name in found}
+
+    for lock, extra in (("web", "web"), ("serve", "serve"), ("worker", "worker"), ("run", "embedded"), ("dev", "dev")):
+        pins = dict(_pins(ROOT / "requirements" / f"{lock}.lock"))
+        assert wanted(extra) - set(pins) - {"torch"} == set(), f"not in {lock}.lock"
+        for requirement in extras[extra]:
+            version = pins.get(requirement.name.lower())
+            assert version is None or version in requirement.specifier, requirement
 
 
 def test_the_light_locks_bring_nothing_heavy() -> None:
