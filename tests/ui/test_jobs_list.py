@@ -16,7 +16,7 @@ from tests.ui import jobs
 def test_an_empty_list_offers_one_action(team: Any) -> None:
     page = team.developer.browser().get("/jobs/").content.decode()
     assert "None has been started here" in page
-    assert '<table' not in page
+    assert "<table" not in page
 
 
 def test_the_list_tells_status_progress_and_place(ready: Any) -> None:

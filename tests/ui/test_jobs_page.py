@@ -24,7 +24,9 @@ def test_every_tab_of_every_state(ready: Any, make: Any) -> None:
     assert browser.get(f"/jobs/{job.public_id}/nonsense").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["", "live", "results", "curves", "confusion", "log", "per-class.csv", "artifacts/samples"])
+@pytest.mark.parametrize(
+    "path", ["", "live", "results", "curves", "confusion", "log", "per-class.csv", "artifacts/samples"]
+)
 def test_another_workspace_finds_nothing(ready: Any, path: str) -> None:
     job = jobs.succeeded(ready.developer)
     assert ready.viewer.browser().get(f"/jobs/{job.public_id}/{path}").status_code == 200

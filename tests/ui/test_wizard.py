@@ -60,7 +60,10 @@ def test_only_what_differs_from_the_preset_is_sent() -> None:
 
 
 def test_nonsense_stays_text_so_that_the_model_refuses_it() -> None:
-    assert param_values(PARAMS, sent(epochs="many", learning_rate="nan"), {}) == {"epochs": "many", "learning_rate": "nan"}
+    assert param_values(PARAMS, sent(epochs="many", learning_rate="nan"), {}) == {
+        "epochs": "many",
+        "learning_rate": "nan",
+    }
 
 
 def test_a_changed_field_is_marked_with_the_preset_value() -> None:

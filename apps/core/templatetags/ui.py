@@ -16,6 +16,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from modelkit import catalog
+
 register = template.Library()
 
 #: A template gives an empty text for what is not there.
@@ -170,6 +172,13 @@ def initials(text: object) -> str:
     """Up to two letters to recognise a name by."""
     words = str(text or "").replace("-", " ").split()
     return "".join(word[0] for word in words[:2]).upper() or "?"
+
+
+@register.filter
+def task_title(name: str) -> str:
+    """What a task is called on pages; its name where it is not installed any more."""
+    spec = catalog.tasks().get(name)
+    return _(spec.title) if spec else name
 
 
 @register.filter
