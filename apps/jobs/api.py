@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from django.http import HttpRequest, StreamingHttpResponse
-from ninja import Query, Router
+from ninja import Query, Router, Status
 
 from apps.accounts.auth import require
 from apps.accounts.models import Role
@@ -81,9 +81,9 @@ def _task(spec: TaskSpec) -> dict[str, Any]:
 @router.post("/jobs", response={201: JobOut})
 @require(Role.DEVELOPER)
 @idempotent()
-def job_create(request: HttpRequest, payload: JobRequest) -> tuple[int, dict[str, Any]]:
+def job_create(request: HttpRequest, payload: JobRequest) -> Status[Any]:
     """Start a fine-tuning or a compression."""
-    return 201, _out(services.job_create(by=request.auth, request=payload))  # type: ignore[attr-defined]
+    return Status(201, _out(services.job_create(by=request.auth, request=payload)))  # type: ignore[attr-defined]
 
 
 @router.post("/jobs/preview", response=PreviewOut)
@@ -112,10 +112,10 @@ def job_get(request: HttpRequest, job_id: str) -> dict[str, Any]:
 
 @router.delete("/jobs/{job_id}", response={204: None})
 @require(Role.DEVELOPER)
-def job_delete(request: HttpRequest, job_id: str) -> tuple[int, None]:
+def job_delete(request: HttpRequest, job_id: str) -> Status[None]:
     """Delete a job that has ended, with its files; refused while a model version stands on it."""
     services.job_delete(by=request.auth, job=_get(request, job_id))  # type: ignore[attr-defined]
-    return 204, None
+    return Status(204, None)
 
 
 @router.get("/jobs/{job_id}/metrics", response=MetricPage)
@@ -168,11 +168,11 @@ def job_retry(request: HttpRequest, job_id: str) -> dict[str, Any]:
 @router.post("/jobs/{job_id}/clone", response={201: JobOut})
 @require(Role.DEVELOPER)
 @idempotent()
-def job_clone(request: HttpRequest, job_id: str, payload: CloneRequest | None = None) -> tuple[int, dict[str, Any]]:
+def job_clone(request: HttpRequest, job_id: str, payload: CloneRequest | None = None) -> Status[Any]:
     """Start a new job with the same spec, but for what the body changes."""
     changes = payload or CloneRequest()
     job = services.job_clone(by=request.auth, job=_get(request, job_id), changes=changes)  # type: ignore[attr-defined]
-    return 201, _out(job)
+    return Status(201, _out(job))
 
 
 def preview_state(plan: Plan) -> dict[str, Any]:
