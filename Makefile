@@ -4,9 +4,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TUNEYARD_VENV ?= .venv
 BIN := $(TUNEYARD_VENV)/bin
 export TUNEYARD_VENV
+# This checkout's code, whatever the shell's own path would bring.
+export PYTHONPATH := $(CURDIR):$(CURDIR)/platform
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-dev test test-all lint format types bench-training messages lock clean
+.PHONY: help run setup setup-dev test test-all lint format types docs bench-training messages lock clean
 
 help: ## List these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +31,7 @@ test-all: setup-dev ## Run every test that this machine can: slow, services and 
 lint: setup-dev ## Check style, formatting and the rules of the architecture
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	PYTHONPATH=.:platform $(BIN)/lint-imports
+	$(BIN)/lint-imports
 
 format: setup-dev ## Mend style and formatting
 	$(BIN)/ruff check --fix .
@@ -40,6 +42,9 @@ types: setup-dev ## Check types with mypy, strictly
 
 bench-training: setup-dev ## Measure training on Banking77 (20 minutes; the last line is JSON)
 	@$(BIN)/python -m benchmarks.training
+
+docs: setup-dev ## Write the generated pages of docs/reference anew
+	$(BIN)/python scripts/reference.py
 
 messages: setup-dev ## Compile the translations
 	@$(BIN)/python scripts/messages.py

@@ -1,1 +1,1 @@
-"""Measurements: never part of the tests, since a speed is not a property of the code alone."""
+"""Measurements, each a script that compares two things in one run; no test reads a clock."""

@@ -31,6 +31,7 @@ app.conf.update(
     task_acks_late=False,
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
     worker_send_task_events=False,
     task_default_queue=queue.CPU,
     task_routes={name: {"queue": lane} for name, lane in queue.QUEUE_OF.items()},

@@ -13,6 +13,7 @@ from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
+from django.utils.translation import gettext_lazy as _
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
@@ -157,21 +158,21 @@ def of_crash(error: Exception) -> AppError:
 
 
 _MESSAGES = {
-    400: "The request cannot be read.",
-    401: "Sign in, or send a token.",
-    403: "You may not do this.",
-    404: "There is nothing here by that name.",
-    405: "This address does not take this method.",
-    413: "The body is larger than what is accepted.",
-    429: "Too many requests.",
-    500: "Something broke on our side.",
+    400: _("The request cannot be read."),
+    401: _("Sign in, or send a token."),
+    403: _("You may not do this."),
+    404: _("There is nothing here by that name."),
+    405: _("This address does not take this method."),
+    413: _("The body is larger than what is accepted."),
+    429: _("Too many requests."),
+    500: _("Something broke on our side."),
 }
 _HINTS = {
-    401: "Send the header `Authorization: Bearer ty_...` with a token that is valid and not expired.",
-    404: "Check the name and the workspace; `/api/v1/openapi.json` lists every address.",
-    405: "The header Allow names the methods that it takes.",
-    429: "Wait a few seconds, then send the request again.",
-    500: "Try again; if it stays, give the request id to whoever runs this installation.",
+    401: _("Send the header `Authorization: Bearer ty_...` with a token that is valid and not expired."),
+    404: _("Check the name and the workspace; `/api/v1/openapi.json` lists every address."),
+    405: _("The header Allow names the methods that it takes."),
+    429: _("Wait a few seconds, then send the request again."),
+    500: _("Try again; if it stays, give the request id to whoever runs this installation."),
 }
 
 

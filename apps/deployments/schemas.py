@@ -36,7 +36,7 @@ class TrafficIn(Schema):
     model_config = ConfigDict(extra="forbid")
 
     revisions: dict[Number, Share] = Field(
-        description="Shares in percent by revision; they add up to 100.", min_length=1, max_length=20
+        description="Shares in percent by revision; they add up to 100.", max_length=100
     )
 
 

@@ -61,7 +61,7 @@ def _curve(job: Job, name: str, lines: Sequence[folders.Series], champion: Model
             {
                 "name": split_title(line.split),
                 "role": line.split,
-                "points": [[x, y * scale] for x, y in zip(line.xs, line.ys, strict=True)],
+                "points": [[x, round(y * scale, 6)] for x, y in zip(line.xs, line.ys, strict=True)],
             }
             for line in shown
             if line.xs

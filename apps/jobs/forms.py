@@ -218,7 +218,7 @@ def _kind(rule: Mapping[str, Any]) -> Kind:
 
 def _choices(rule: Mapping[str, Any], value: str) -> tuple[Choice, ...]:
     texts = [to_text(item) for item in rule.get("enum", ())]
-    return tuple(Choice(text, text.replace("_", " "), text == value) for text in texts)
+    return tuple(Choice(text, (_(text) if text else text).replace("_", " "), text == value) for text in texts)
 
 
 def _bounds(rule: Mapping[str, Any]) -> str:

@@ -17,9 +17,10 @@ from django.utils.translation import gettext_lazy
 from apps.accounts.models import Role
 from apps.core.templatetags.ui import duration, size
 from apps.jobs.models import Job, JobKind, JobStatus
-from apps.jobs.selectors import folders, records
+from apps.jobs.selectors import choices, folders, records
 from apps.jobs.selectors.queue import Place
 from apps.jobs.values import delta_text, metric_spec, value_text
+from apps.registry import selectors as registry
 from apps.registry.models import ModelVersion
 from modelkit import catalog
 
@@ -188,10 +189,8 @@ def best_figure(job: Job) -> Figure | None:
 
 def champion_of(job: Job) -> ModelVersion | None:
     """The version that this job's model must beat: the champion, unless the job made it itself."""
-    found = ModelVersion.objects.select_related("model").filter(
-        model__workspace=job.workspace_id, model__name=job.model_name, aliases__name="champion"
-    )
-    champion = found.first()
+    model = choices.model_named(workspace=job.workspace, name=job.model_name)
+    champion = registry.champion_of(model) if model else None
     return None if champion is None or champion.job_public_id == job.public_id else champion
 
 
@@ -310,19 +309,10 @@ def score_of(task: str, score: Mapping[str, Any] | None) -> list[ScoreLine]:
     return lines
 
 
-def score_verdict(score: Mapping[str, Any] | None) -> list[str]:
-    """What is worse about a variant than its parent, in words; empty where nothing is."""
-    if not score:
-        return []
-    baseline, variant = score["baseline"], score["variant"]
-    remarks = []
-    if (variant.get("p95_ms") or 0) > 1.02 * (baseline.get("p95_ms") or float("inf")):
-        remarks.append(_("slower"))
-    if (variant.get("accuracy") or 0) < (baseline.get("accuracy") or 0) - 0.005:
-        remarks.append(_("less accurate"))
-    if (variant.get("size_bytes") or 0) > (baseline.get("size_bytes") or float("inf")):
-        remarks.append(_("larger"))
-    return remarks
+def score_verdict(task: str, score: Mapping[str, Any] | None) -> list[str]:
+    """What is worse about a variant than its parent, as the job found; empty where nothing is."""
+    titles = [_(metric_spec(task, name).title) for name in (score or {}).get("worse", [])]
+    return [_("worse: %(measure)s") % {"measure": title} for title in titles]
 
 
 # --- actions --------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
@@ -29,6 +30,8 @@ from modelkit.contracts import BundledBaseModel
 logger = logging.getLogger(__name__)
 
 CHAMPION = "champion"
+#: Cache key of the mark that MLflow's aliases may differ from ours.
+_MIRROR_DUE = "registry.alias_mirror_due"
 #: An alias must not look like a number, for `name@2` to mean version 2.
 _ALIAS = re.compile(r"^[a-z][a-z0-9-]{0,62}$")
 
@@ -272,15 +275,21 @@ def aliases_mirror(model: RegisteredModel) -> bool:
                 mlflow_gateway.alias_set(name, alias, number)
     except mlflow_gateway.MlflowUnavailable as error:
         logger.warning("The aliases of %s are not in MLflow yet: %s", name, error)
+        cache.set(_MIRROR_DUE, True, None)
         return False
     return True
 
 
 def aliases_mirror_all() -> int:
-    """Mirror every model's aliases; returns how many could not be. For upkeep, after MLflow was away."""
-    if not mlflow_gateway.is_up():
-        return RegisteredModel.objects.count()
+    """Mirror every model's aliases; returns how many could not be."""
     return sum(not aliases_mirror(model) for model in RegisteredModel.objects.select_related("workspace"))
+
+
+def aliases_mirror_due() -> None:
+    """For upkeep: catch up once MLflow answers again after a mirroring that failed."""
+    if cache.get(_MIRROR_DUE) and mlflow_gateway.is_up():
+        cache.delete(_MIRROR_DUE)  # before the work: a failure in it sets the mark again
+        aliases_mirror_all()
 
 
 # --- deleting -------------------------------------------------------------------------------------------------------

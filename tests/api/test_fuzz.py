@@ -57,7 +57,7 @@ def fuzzed(db: None, settings: Any, _kept_connection: None) -> tuple[Team, World
 
 @schema.parametrize()
 @hypothesis.settings(
-    max_examples=20,
+    max_examples=12,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(hypothesis.HealthCheck),

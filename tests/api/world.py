@@ -63,7 +63,8 @@ def world_make(team: Team) -> World:
     Alias.objects.create(model=model, name="champion", version=version)
     spec = {
         "format": 1, "kind": "train", "task": task, "params": {}, "model_name": model.name, "seed": 0,
-        "code_version": "", "dataset": {"ref": data.ref, "prefix": data.prefix, "digest": data.digest}, "budget_s": None, "lineage": {},
+        "code_version": "", "dataset": {"ref": data.ref, "prefix": data.prefix, "digest": data.digest},
+        "budget_s": None, "lineage": {},
         "base_model": {"id": base.name, "path": base.path, "revision": "1"},
     }  # fmt: skip
     job = Job.objects.create(
@@ -78,8 +79,9 @@ def world_make(team: Team) -> World:
         {
             "datasets": {"name": dataset.name, "number": "1"},
             "base-models": {"name": base.name},
-            "models": {"name": model.name, "number": "1", "alias": "champion"},
-            "jobs": {"job_id": job.public_id, "public_id": job.public_id, "number": "1", "name": "samples"},
+            "models": {"name": model.name, "number": "1", "alias": "champion", "tab": "metrics"},
+            "jobs": {"job_id": job.public_id, "public_id": job.public_id}
+            | {"name": "samples", "action": "cancel", "tab": "logs"},
             "endpoints": {"name": endpoint.name, "number": "1", "revision": "1"},
             "members": {"username": "viewer"},
             "tokens": {"token_id": token.public_id},
@@ -157,6 +159,8 @@ def _smallest(schema: dict[str, Any], node: dict[str, Any]) -> Any:
         return node["enum"][0]
     if node.get("type") == "object":
         required = node.get("required", [])
+        if node.get("minProperties"):
+            return {"1": _smallest(schema, node["additionalProperties"])}
         return {name: _smallest(schema, node["properties"][name]) for name in required}
     if node.get("type") in {"integer", "number"}:
         return node.get("minimum", 1)

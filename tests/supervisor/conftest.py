@@ -75,13 +75,13 @@ class Instance:
         prelude = _PRELUDE.format(folder=str(self.folder), name=name)
         return {"name": name, "command": [sys.executable, "-c", prelude + textwrap.dedent(code)], **facts}
 
-    def start(self, *services: dict[str, Any]) -> None:
+    def start(self, *services: dict[str, Any], prefix: tuple[str, ...] = ()) -> None:
         (self.folder / "logs").mkdir(exist_ok=True)
         (self.folder / "services.json").write_text(json.dumps(services))
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}", "NO_COLOR": "1"}
         with (self.folder / "output.txt").open("a") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _RUNNER, str(self.folder), self.identity],
+                [*prefix, sys.executable, "-c", _RUNNER, str(self.folder), self.identity],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment,

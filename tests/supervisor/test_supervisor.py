@@ -147,6 +147,23 @@ def test_a_second_interrupt_kills_at_once(instance: Instance) -> None:
     assert instance.strays() == []
 
 
+def test_the_end_of_the_terminal_stops_it_in_order(instance: Instance) -> None:
+    instance.start(instance.toy("web", FOREVER))
+    instance.await_output("all up")
+    instance.signal(signal.SIGHUP)
+    assert instance.await_end() == 0
+    assert instance.strays() == []
+
+
+def test_nohup_lets_it_outlive_the_terminal(instance: Instance) -> None:
+    instance.start(instance.toy("web", FOREVER), prefix=("nohup",))
+    instance.await_output("all up")
+    instance.signal(signal.SIGHUP)
+    os.kill(instance.await_start("web"), signal.SIGKILL)
+    instance.await_start("web", number=2)
+    assert instance.stop() == 0
+
+
 def test_nothing_outlives_a_killed_supervisor(instance: Instance) -> None:
     """The kernel's signal ends the children; a grandchild in a session of its own is left to the guardian."""
     agent = """

@@ -16,7 +16,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from modelkit import catalog
+
 register = template.Library()
+
+#: A template gives an empty text for what is not there.
+_ABSENT = (None, "")
 
 #: The meaning of every status of every noun.
 _TONES = {
@@ -85,30 +90,30 @@ def navigation(context: dict[str, Any]) -> list[dict[str, Any] | None]:
 @register.filter
 def percent(value: float | None, digits: int = 1) -> str:
     """A fraction as a percentage: 0.926 -> 92.6 %."""
-    return "–" if value is None else f"{float(value) * 100:.{digits}f} %"
+    return "–" if value in _ABSENT else f"{float(value) * 100:.{digits}f} %"
 
 
 @register.filter
 def points(value: float | None) -> str:
     """A difference of fractions in percentage points, with its sign."""
-    return "–" if value is None else _("%(value)s pp") % {"value": f"{float(value) * 100:+.1f}"}
+    return "–" if value in _ABSENT else _("%(value)s pp") % {"value": f"{float(value) * 100:+.1f}"}
 
 
 @register.filter
 def signed(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{float(value):+.{digits}f}"
+    return "–" if value in _ABSENT else f"{float(value):+.{digits}f}"
 
 
 @register.filter
 def ms(value: float | None) -> str:
     """Milliseconds with one decimal."""
-    return "–" if value is None else f"{float(value):.1f} ms"
+    return "–" if value in _ABSENT else f"{float(value):.1f} ms"
 
 
 @register.filter
 def size(value: float | None) -> str:
     """Bytes in the unit that fits, in powers of ten."""
-    if value is None:
+    if value in _ABSENT:
         return "–"
     number = float(value)
     for unit in ("B", "kB", "MB", "GB"):
@@ -121,7 +126,7 @@ def size(value: float | None) -> str:
 @register.filter
 def count(value: float | None) -> str:
     """A large number as people say it: 22.7 M."""
-    if value is None:
+    if value in _ABSENT:
         return "–"
     number = float(value)
     for unit in ("", "k", "M", "G"):
@@ -134,7 +139,7 @@ def count(value: float | None) -> str:
 @register.filter
 def duration(seconds: float | None) -> str:
     """Seconds in words: 4 s, 1 min 49 s, 2 h 5 min."""
-    if seconds is None:
+    if seconds in _ABSENT:
         return "–"
     total = int(float(seconds) + 0.5)
     if total < 60:
@@ -147,7 +152,7 @@ def duration(seconds: float | None) -> str:
 @register.filter
 def ago(moment: datetime | None) -> str:
     """How long since `moment`, in one unit."""
-    if moment is None:
+    if moment in _ABSENT:
         return "–"
     seconds = (timezone.now() - moment).total_seconds()
     if seconds < 60:
@@ -167,6 +172,13 @@ def initials(text: object) -> str:
     """Up to two letters to recognise a name by."""
     words = str(text or "").replace("-", " ").split()
     return "".join(word[0] for word in words[:2]).upper() or "?"
+
+
+@register.filter
+def task_title(name: str) -> str:
+    """What a task is called on pages; its name where it is not installed any more."""
+    spec = catalog.tasks().get(name)
+    return _(spec.title) if spec else name
 
 
 @register.filter

@@ -246,7 +246,7 @@ def _results(request: HttpRequest, job: Job) -> dict[str, Any]:
         "per_class": sorted(per_class["rows"], key=lambda row: row["f1"]) if per_class else [],
         "per_class_split": figures.split_title(per_class.get("split", "")) if per_class else "",
         "score": presenting.score_of(job.task, score),
-        "verdict": presenting.score_verdict(score),
+        "verdict": presenting.score_verdict(job.task, score),
         "parity": folders.artifact(job, "parity"),
     }
 

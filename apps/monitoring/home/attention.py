@@ -84,23 +84,24 @@ def _jobs(workspace: Workspace) -> list[Attention]:
 
 
 def _datasets(workspace: Workspace) -> list[Attention]:
-    found = []
+    """What cannot be used at all comes before what could be better."""
+    unusable, mendable = [], []
     for version in newest_versions(workspace):
         href = address("dataset_version", version.dataset.name, version.number)
         if version.status == VersionStatus.NEEDS_MAPPING:
             detail = _("Say which columns hold the text and the label.")
             title = _("%(ref)s needs its columns mapped") % {"ref": version.ref}
-            found.append(Attention("warning", "adjustments", title, detail, href, _("Map")))
+            unusable.append(Attention("warning", "adjustments", title, detail, href, _("Map")))
         elif version.status == VersionStatus.REJECTED:
             detail = str((version.error or {}).get("message", ""))
             title = _("%(ref)s was rejected") % {"ref": version.ref}
-            found.append(Attention("failed", "alert", title, detail, href, _("Open")))
+            unusable.append(Attention("failed", "alert", title, detail, href, _("Open")))
         elif version.status == VersionStatus.READY:
-            mendable = [check for check in problems_of(version) if check.get("fix")]
-            if mendable:
-                title = ngettext("%(ref)s has %(n)d problem", "%(ref)s has %(n)d problems", len(mendable))
-                detail = " ".join(str(check["message"]) for check in mendable[:2])
+            fixable = [check for check in problems_of(version) if check.get("fix")]
+            if fixable:
+                title = ngettext("%(ref)s has %(n)d problem", "%(ref)s has %(n)d problems", len(fixable))
+                detail = " ".join(str(check["message"]) for check in fixable[:2])
                 href = f"{href}?tab=checks" if href else ""
-                known = {"ref": version.ref, "n": len(mendable)}
-                found.append(Attention("warning", "alert", title % known, detail, href, _("Fix")))
-    return sorted(found, key=lambda item: item.tone != "failed")
+                known = {"ref": version.ref, "n": len(fixable)}
+                mendable.append(Attention("warning", "alert", title % known, detail, href, _("Fix")))
+    return [*unusable, *mendable]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from django.core.cache import cache
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -216,8 +217,7 @@ def start_of(workspace: Workspace) -> Start:
     facts = models.aggregate(trained=Count("pk", filter=Q(parent=None)), small=Count("pk", filter=~Q(parent=None)))
     model = models.first()
     endpoint = Endpoint.objects.filter(workspace=workspace, revisions__live_at__isnull=False).order_by("-pk").first()
-    observed = observed_now()
-    called = any(c.requests for c in (observed.counters if observed else ()) if c.workspace == workspace.public_id)
+    called = _called(workspace)
 
     data, reference = (ready.ref if ready else ""), (model.ref if model else "")
     checked = address("dataset_version", some.dataset.name, some.number) if some else ""
@@ -239,6 +239,19 @@ def start_of(workspace: Workspace) -> Start:
     ]
     following = next((way for _title, done, way in plan if not done), ("", ""))
     return Start([Step(title, done) for title, done, _way in plan], *following)
+
+
+def _called(workspace: Workspace) -> bool:
+    """Whether an endpoint ever answered. The front counts from its own start, hence what was seen is remembered."""
+    key = f"home-called-{workspace.public_id}"
+    if cache.get(key):
+        return True
+    observed = observed_now()
+    counters = observed.counters if observed else ()
+    if not any(found.requests for found in counters if found.workspace == workspace.public_id):
+        return False
+    cache.set(key, True, timeout=None)
+    return True
 
 
 def _watch(workspace: Workspace, kind: JobKind) -> tuple[str, str] | None:

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelkit.bundle import PREDICTOR
-
+#: As in `modelkit.bundle`, which is not imported here: pydantic would count towards the memory.
+PREDICTOR = "predictor.py"
 #: Requests before the clock counts.
 WARM_REQUESTS = 5
 TIMEOUT_S = 600.0

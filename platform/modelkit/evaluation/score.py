@@ -22,7 +22,7 @@ from modelkit.evaluation.probe import Cost, pool, probe
 #: More rows would tell little more and take minutes on a slow model.
 QUALITY_ROWS = 5000
 LATENCY_ROWS = 100
-ROUNDS = 3
+ROUNDS = 2
 
 
 @dataclass(frozen=True)

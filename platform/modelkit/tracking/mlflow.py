@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +41,7 @@ class MlflowSink:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         os.environ.setdefault("DO_NOT_TRACK", "true")
         import mlflow
         from mlflow import MlflowClient
@@ -138,7 +139,7 @@ class MlflowSink:
         # MLflow stores the paths it was given: from a neutral folder they tell nothing of this installation.
         with tempfile.TemporaryDirectory(prefix="publish-") as neutral:
             code = shutil.copyfile(MODEL_CODE, Path(neutral) / "model.py")
-            with warnings.catch_warnings(), Path(os.devnull).open("w") as null, redirect_stdout(null):
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._mlflow.start_run(run_id=run_id)
                 try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 
 COLUMN = "text"
 

@@ -28,7 +28,7 @@ def cpu_flags() -> frozenset[str]:
 def has_fast_bf16(device: str) -> bool:
     """Whether bfloat16 is native to `device` (`cpu`, `cuda:0`...)."""
     if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device == "cpu" and any(flag in cpu_flags() for flag in BF16_FLAGS)
 
 

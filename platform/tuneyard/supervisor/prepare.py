@@ -51,7 +51,6 @@ def migrate() -> None:
             say(f"The database was copied to {copied}.")
         say(f"Migrating the database: {len(pending)} steps.")
         call_command("migrate", interactive=False, verbosity=0)
-    call_command("createcachetable", verbosity=0)
 
 
 def first_login() -> str:

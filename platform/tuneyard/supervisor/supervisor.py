@@ -51,7 +51,9 @@ class Supervisor:
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._request_stop)
+            # Under `nohup` the end of the terminal is to be ignored.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                loop.add_signal_handler(number, self._request_stop)
         become_subreaper()
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         self._clear_leftovers()

@@ -81,6 +81,16 @@ def test_versions_here_and_in_mlflow_stay_together(team: Team, mlflow: Any, tmp_
     assert services.aliases_mirror_all() == 0
     assert mlflow_gateway.aliases(name) == {"champion": 2}
 
+    # One that was set while MLflow was down arrives once it is up.
+    uri, settings.MLFLOW_TRACKING_URI = settings.MLFLOW_TRACKING_URI, "http://127.0.0.1:9"
+    services.alias_set(by=team.maintainer.identity, version=first, alias="challenger")
+    services.aliases_mirror_due()
+    settings.MLFLOW_TRACKING_URI = uri
+    assert mlflow_gateway.aliases(name) == {"champion": 2}
+    services.aliases_mirror_due()
+    assert mlflow_gateway.aliases(name) == {"champion": 2, "challenger": 1}
+    services.alias_delete(by=team.maintainer.identity, model=first.model, alias="challenger")
+
     # A bundle that is absent or damaged here comes back whole.
     folder = bundles.bundle_ensure_local(first)
     shutil.rmtree(folder)

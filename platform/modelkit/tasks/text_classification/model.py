@@ -15,11 +15,18 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from torch import nn
+from transformers import AutoModel, AutoTokenizer
+
+# The bundled base model's own modules, which AutoModel would look up at the first load: that costs seconds, and the
+# launcher imports this file before there is a job that would wait for them.
+from transformers.models.bert import modeling_bert  # noqa: F401
+from transformers.utils import logging as transformers_logging
 
 from modelkit.contracts import BaseModelRef
 from modelkit.errors import UserError
 
 log = logging.getLogger(__name__)
+transformers_logging.disable_progress_bar()
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 #: Any of these lets transformers build a tokenizer. With none it builds an empty one without a word of warning.
@@ -112,10 +119,6 @@ def load_base(ref: BaseModelRef, max_length: int) -> Base:
     Raises UserError `base_model_invalid`, `base_model_unsupported`, `pickle_weights`, `remote_code` or
     `max_length_unsupported`.
     """
-    from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
     folder = ref.path
     config = _read_config(folder)
     _check_weights(folder)

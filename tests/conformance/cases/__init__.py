@@ -1,0 +1,1 @@
+"""What the suite needs of each task: data, a base model and settings, all tiny."""

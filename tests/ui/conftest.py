@@ -1,0 +1,47 @@
+"""A real browser for pages with script: Debian's Chromium, headless."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+VENDOR = Path(__file__).resolve().parents[2] / "static" / "vendor" / "htmx.min.js"
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --window-size=1440,1000"
+)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """One browser for all tests of the session."""
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not program or not driver:
+        pytest.skip("no chromium and chromedriver on this machine")
+    if not VENDOR.is_file():
+        pytest.skip("no browser assets in static/vendor; `make setup-dev` copies them")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in FLAGS.split():
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def browser(chromium: Any) -> Iterator[Any]:
+    """The browser without cookies; a line of its console that tells of an error fails the test."""
+    chromium.get("about:blank")
+    chromium.delete_all_cookies()
+    chromium.get_log("browser")
+    yield chromium
+    errors = [line["message"] for line in chromium.get_log("browser") if line["level"] == "SEVERE"]
+    chromium.get("about:blank")
+    assert errors == []

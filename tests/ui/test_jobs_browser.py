@@ -1,0 +1,99 @@
+"""The pages in a real browser: the wizard answers while one types, charts are drawn, logs are followed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from apps.jobs.models import Job
+from tests.apps.jobs.conftest import ready as ready
+from tests.ui import jobs
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
+
+
+@pytest.fixture
+def visit(browser: Any, live_server: Any, ready: Any) -> Any:
+    """Open a page as the developer."""
+    session = ready.developer.browser().cookies[settings.SESSION_COOKIE_NAME].value
+    browser.get(f"{live_server.url}/accounts/login/")
+    browser.add_cookie({"name": settings.SESSION_COOKIE_NAME, "value": session, "path": "/"})
+
+    def go(path: str) -> None:
+        browser.get(f"{live_server.url}{path}")
+
+    return go
+
+
+def until(browser: Any, script: str) -> Any:
+    """Wait for a script to answer something true."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(browser, 30).until(lambda _: browser.execute_script(f"return {script}"))
+
+
+def test_the_wizard_reviews_while_one_types_and_starts_once(ready: Any, browser: Any, visit: Any) -> None:
+    visit("/jobs/new?preset=balanced")
+    until(browser, "document.querySelector('#review .chip-good')")
+    browser.execute_script("document.querySelector('.advanced').open = true")
+    field = browser.find_element("id", "param-batch_size")
+    field.clear()
+    field.send_keys("0")
+    until(browser, "document.querySelector('#note-batch_size.is-wrong') && document.querySelector('.start').disabled")
+    field.clear()
+    field.send_keys("16")
+    until(
+        browser, "document.querySelector('#note-batch_size.is-changed') && !document.querySelector('.start').disabled"
+    )
+    assert browser.switch_to.active_element == field
+    assert '"batch_size": 16' in browser.find_element("css selector", "#review pre").text
+    browser.execute_script("const b = document.querySelector('.start'); b.click(); b.click()")
+    until(browser, "location.pathname.match('^/jobs/[a-z0-9]{12}/$') && document.querySelector('.toast-note')")
+    assert "Queued (#1)" in browser.find_element("css selector", ".toast-note").text
+    assert Job.objects.get().spec["params"]["batch_size"] == 16
+
+
+def test_another_preset_swaps_the_fields(browser: Any, visit: Any) -> None:
+    visit("/jobs/new?preset=balanced")
+    browser.find_element("css selector", "input[value=low_memory]").click()
+    until(browser, "document.getElementById('param-batch_size').value === '4'")
+
+
+def test_a_finished_job_is_drawn(ready: Any, browser: Any, visit: Any) -> None:
+    job = jobs.succeeded(ready.developer)
+    visit(f"/jobs/{job.public_id}/")
+    until(browser, "document.querySelectorAll('[data-drawn=lines] canvas').length === 2")
+    until(browser, "document.querySelector('[data-drawn=heatmap] canvas')")
+    browser.find_element("css selector", "[data-chart-show]:not([aria-pressed=true])").click()
+    until(browser, "document.getElementById('confusion-chart').dataset.chart.includes('every=1')")
+    first = "document.querySelector('.class-table tbody tr').cells[0].textContent"
+    assert browser.execute_script(f"return {first}") == "class_03"
+    browser.find_element("css selector", ".class-table [data-sort=text]").click()
+    assert browser.execute_script(f"return {first}") == "=1+1"
+
+
+def test_a_running_job_lives(ready: Any, browser: Any, visit: Any) -> None:
+    job = jobs.running(ready.developer)
+    visit(f"/jobs/{job.public_id}/")
+    until(browser, "document.querySelector('[data-log]').textContent.includes('Step 12')")
+    jobs.log_append(job, "14:43:09 INFO Step 13 of 40")
+    Job.objects.filter(pk=job.pk).update(progress=0.42)
+    until(browser, "document.querySelector('[data-log]').textContent.includes('Step 13')")
+    until(browser, "document.querySelector('#job-live').textContent.includes('42 %')")
+    Job.objects.filter(pk=job.pk).update(status="cancelled", phase="")
+    until(browser, "document.querySelector('#job-chip').textContent.includes('Cancelled')")
+    assert "Retry from the start" in browser.find_element("id", "job-actions").text
+
+
+def test_nothing_overflows_on_a_phone(ready: Any, browser: Any, visit: Any) -> None:
+    job = jobs.succeeded(ready.developer)
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        for path in ("/jobs/", "/jobs/new", "/workers/", "/compress/", f"/jobs/{job.public_id}/"):
+            visit(path)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= 390, path
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
