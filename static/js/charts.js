@@ -209,6 +209,9 @@ function lines(figure, colours, titled) {
     yAxis: axis(colours, {
       type: "value",
       scale: true,
+      // There is nothing above 100 % nor below 0 %, however flat the line is.
+      min: figure.percent ? ({ min, max }) => Math.max(0, Math.floor(min - Math.max(0.5, (max - min) / 10))) : null,
+      max: figure.percent ? ({ min, max }) => Math.min(100, Math.ceil(max + Math.max(0.5, (max - min) / 10))) : null,
       axisLabel: { color: colours.muted, fontSize: 11, formatter: (value) => compact(Number(value.toPrecision(6))) },
     }),
     series,
