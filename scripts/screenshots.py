@@ -4,7 +4,7 @@
     python scripts/screenshots.py --password ... [--url http://localhost:8700] [--out docs/img] [--all] [PATH ...]
 
 Without `--all` each page is taken once, 1440 pixels wide, light, in English; with it also at 390 pixels, dark, and in
-Chinese. PATHs replace the pages of the README; a job's page is that of the newest job that succeeded.
+Chinese. PATHs replace the pages of the README; the dataset, job and endpoint shown are the newest ones.
 """
 
 from __future__ import annotations
@@ -13,13 +13,10 @@ import argparse
 import base64
 import itertools
 import os
-import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
@@ -41,16 +38,16 @@ FLAGS = (
 )
 DESKTOP, PHONE = 1440, 390
 MAX_HEIGHT = 4000
-#: What the README shows: file name, address. `{job}` is the newest job that succeeded.
+#: What the README shows: file name, address; what stands in braces is the newest of its list.
 PAGES = {
     "home": "/",
-    "dataset": "/datasets/",
+    "dataset": "{dataset}",
     "wizard": "/jobs/new",
-    "job": "/jobs/{job}/",
-    "models": "/models/",
+    "job": "{job}",
     "compress": "/compress/",
-    "endpoints": "/endpoints/",
+    "endpoint": "{endpoint}",
 }
+LISTS = {"dataset": "/datasets/", "job": "/jobs/?status=succeeded&kind=train", "endpoint": "/endpoints/"}
 
 
 def browser() -> webdriver.Chrome:
@@ -96,12 +93,11 @@ def photograph(page: webdriver.Chrome, address: str, target: Path, *, width: int
     target.write_bytes(base64.b64decode(shot["data"]))
 
 
-def newest_job(page: webdriver.Chrome, url: str) -> str:
-    """The public id of the newest job that succeeded; empty where there is none."""
-    page.get(f"{url}/jobs/?status=succeeded")
-    links: Iterable[Any] = page.find_elements(By.CSS_SELECTOR, "main table a[href*='/jobs/']")
-    found = (re.search(r"/jobs/([^/]+)/?$", link.get_attribute("href") or "") for link in links)
-    return next((match[1] for match in found if match), "")
+def newest(page: webdriver.Chrome, url: str, path: str) -> str:
+    """The address of the first thing in a list; empty where there is none."""
+    page.get(f"{url}{path}")
+    links = page.find_elements(By.CSS_SELECTOR, "main table a.primary")
+    return (links[0].get_attribute("href") or "").removeprefix(url) if links else ""
 
 
 def main() -> None:
@@ -119,16 +115,17 @@ def main() -> None:
     try:
         sign_in(page, options.url, options.user, options.password)
         pages = {path.strip("/").replace("/", "-").split("?")[0] or "home": path for path in options.paths} or PAGES
-        job = newest_job(page, options.url) if any("{job}" in path for path in pages.values()) else ""
+        if not options.paths:
+            found = {name: newest(page, options.url, path) for name, path in LISTS.items()}
+            filled = {name: path.format(**found) for name, path in pages.items()}
+            pages = {name: path for name, path in filled.items() if path}
         looks = itertools.product((DESKTOP, PHONE), ("light", "dark"), ("en", "zh-hans"))
         for (name, path), (width, theme, language) in itertools.product(pages.items(), list(looks)):
-            if "{job}" in path and not job:
-                continue
             if not options.all and (width, theme, language) != (DESKTOP, "light", "en"):
                 continue
             marks = (("390", width == PHONE), ("dark", theme == "dark"), ("zh", language != "en"))
             target = options.out / f"{'-'.join([name, *(mark for mark, wanted in marks if wanted)])}.png"
-            photograph(page, options.url + path.format(job=job), target, width=width, theme=theme, language=language)
+            photograph(page, options.url + path, target, width=width, theme=theme, language=language)
             print(target)
     finally:
         page.quit()

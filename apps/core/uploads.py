@@ -40,8 +40,8 @@ class HashingUploadHandler(TemporaryFileUploadHandler):
         super().receive_data_chunk(raw_data, start)
         self._digest.update(raw_data)
 
-    def file_complete(self, file_size: int) -> UploadedFile | None:
+    def file_complete(self, file_size: int) -> UploadedFile[Any] | None:
         file = super().file_complete(file_size)
         if file is not None:
-            file.sha256 = self._digest.hexdigest()
+            file.sha256 = self._digest.hexdigest()  # type: ignore[attr-defined]
         return file

@@ -42,7 +42,7 @@ def dataset_list(request: HttpRequest, page: Query[PageQuery]) -> Page[schemas.D
 @router.post("/datasets", response={201: schemas.DatasetOut}, summary="Create a dataset")
 @require(Role.DEVELOPER)
 @idempotent(atomic=False)
-def dataset_create(request: HttpRequest, payload: schemas.DatasetIn) -> Status:
+def dataset_create(request: HttpRequest, payload: schemas.DatasetIn) -> Status[Any]:
     identity = caller(request)
     if payload.sample:
         sample_import(by=identity, sample=payload.sample, name=payload.name, title=payload.title)
@@ -59,7 +59,7 @@ def dataset_show(request: HttpRequest, name: Name) -> schemas.DatasetOut:
 
 @router.delete("/datasets/{name}", response={204: None}, summary="Delete a dataset that nothing uses")
 @require(Role.MAINTAINER)
-def dataset_delete(request: HttpRequest, name: Name) -> Status:
+def dataset_delete(request: HttpRequest, name: Name) -> Status[Any]:
     services.dataset_delete(by=caller(request), dataset=selectors.dataset_by_name(caller(request).workspace, name))
     return Status(204, None)
 
@@ -123,7 +123,7 @@ _UPLOAD_BODY = {
 )
 @require(Role.DEVELOPER)
 @idempotent(atomic=False)
-def version_create(request: HttpRequest, name: Name) -> Status:
+def version_create(request: HttpRequest, name: Name) -> Status[Any]:
     identity = caller(request)
     dataset = selectors.dataset_by_name(identity.workspace, name)
     if request.content_type == "application/json":

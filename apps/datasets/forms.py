@@ -72,7 +72,7 @@ class MappingForm(ReadForm):
                 "delimiter": {",": "comma", "\t": "tab", ";": "semicolon", "|": "vertical bar"}.get(
                     options.get("delimiter", ""), ""
                 ),
-                "header": {True: "true", False: "false"}.get(options.get("header"), ""),  # type: ignore[arg-type]
+                "header": {True: "true", False: "false"}.get(options.get("header"), ""),
                 "labels": _label_lines(options.get("labels")),
             },
         )
@@ -88,7 +88,7 @@ class MappingForm(ReadForm):
                 choices=[("", _("Choose a column")), *((column, column) for column in columns)],
                 initial=version.mapping.get(role.role, suggested[0]),
             )
-        self.fields = {**roles, **self.fields}  # type: ignore[assignment]  # roles first
+        self.fields = {**roles, **self.fields}
 
     def mapping(self) -> dict[str, str]:
         """Role -> column as chosen."""

@@ -113,4 +113,5 @@ def versions_diff(base: DatasetVersion, version: DatasetVersion, *, examples: in
                 ORDER BY change DESC, row_id LIMIT {int(examples)}"""
         ).fetchall()
     keys = ("change", "row_id", "text", "before", "after")
-    return VersionDiff(*map(int, counts), [dict(zip(keys, row, strict=True)) for row in rows])
+    added, removed, relabelled = map(int, counts)
+    return VersionDiff(added, removed, relabelled, [dict(zip(keys, row, strict=True)) for row in rows])

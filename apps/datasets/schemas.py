@@ -111,7 +111,7 @@ class VersionOut(Schema):
             version=version.number,
             ref=version.ref,
             task=version.dataset.task,
-            status=version.status,
+            status=version.status,  # type: ignore[arg-type]  # the choices of the column
             progress=version.progress,
             rows=version.rows,
             splits=version.splits,

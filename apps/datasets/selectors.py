@@ -83,7 +83,7 @@ def version_users(versions: Sequence[DatasetVersion], *, limit: int = 50) -> lis
     users: list[VersionUser] = []
     own = {version.pk for version in versions}
     for relation in DatasetVersion._meta.related_objects:
-        model: type[Model] = relation.related_model  # type: ignore[assignment]
+        model: type[Model] = relation.related_model
         if model._meta.label == "datasets.DatasetVersionTransition":
             continue
         rows = model._default_manager.filter(**{f"{relation.field.name}__in": own})

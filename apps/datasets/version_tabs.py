@@ -69,8 +69,8 @@ def _rows(version: DatasetVersion, query: QueryDict) -> dict[str, Any]:
         sort=sort if sort in _SORTS else "position",  # type: ignore[arg-type]
         descending=query.get("order") == "desc",
     )
-    number = int(query["page"]) if query.get("page", "").isdecimal() and len(query["page"]) < 9 else 1
-    number = max(1, number)
+    asked = query.get("page", "")
+    number = max(1, int(asked)) if asked.isdecimal() and len(asked) < 9 else 1
     found = rows_browse(version, wanted, offset=(number - 1) * ROWS_PER_PAGE, limit=ROWS_PER_PAGE)
     pages = max(1, -(-found.total // ROWS_PER_PAGE))
     kept = query.copy()

@@ -170,6 +170,20 @@ def steps_of(job: Job) -> list[Step]:
     return [Step(str(PHASE_TITLES.get(item.name, item.name)), item.state, item.seconds) for item in timeline]
 
 
+def progress_facts(job: Job) -> list[str]:
+    """How far the loop is, as far as the job says it: step, epoch and, while it runs, its speed."""
+    detail = job.progress_detail
+    found = []
+    if detail.get("steps"):
+        found.append(_("Step %(step)s of %(steps)s") % {"step": detail.get("step", 0), "steps": detail["steps"]})
+    if detail.get("epochs") and detail.get("epoch") is not None:
+        epoch = f"{float(detail['epoch']):.1f}"
+        found.append(_("epoch %(epoch)s of %(epochs)s") % {"epoch": epoch, "epochs": detail["epochs"]})
+    if detail.get("rows_per_s") and job.status == JobStatus.RUNNING:
+        found.append(_("%(rate).1f rows/s") % {"rate": float(detail["rows_per_s"])})
+    return found
+
+
 def primary_metric(job: Job) -> str:
     spec = catalog.tasks().get(job.task)
     return spec.primary_metric if spec else ""

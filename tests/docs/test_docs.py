@@ -1,4 +1,4 @@
-"""The documentation does not lie: links lead somewhere, the reference is fresh, every method and command has its page."""
+"""The documentation does not lie: links lead somewhere, the reference is fresh, every method has its page."""
 
 from __future__ import annotations
 

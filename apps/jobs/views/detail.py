@@ -219,6 +219,7 @@ def _overview(request: HttpRequest, job: Job) -> dict[str, Any]:
     return {
         "steps": presenting.steps_of(job),
         "ends_at": presenting.ends_at(job),
+        "progress_facts": presenting.progress_facts(job),
         "champion": champion,
         "result_figures": presenting.result_figures(job, champion),
         "comparisons": presenting.comparisons_of(job),

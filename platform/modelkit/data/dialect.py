@@ -13,6 +13,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import _csv
 
 SAMPLE_ROWS = 400
 
@@ -24,19 +28,16 @@ class Dialect:
     delimiter: str
     quoted: bool = True
 
-    def reader_options(self) -> dict[str, object]:
-        """Keyword arguments for `csv.reader`."""
-        return {
-            "delimiter": self.delimiter,
-            "quoting": csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
-            "doublequote": True,
-        }
+    def records(self, lines: Iterable[str]) -> _csv.Reader:
+        """A reader of the lines' records; its `line_num` counts physical lines."""
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
+        return csv.reader(lines, delimiter=self.delimiter, quoting=quoting)
 
 
 def _parse(sample: str, dialect: Dialect) -> list[list[str]]:
     rows: list[list[str]] = []
     try:
-        for row in csv.reader(io.StringIO(sample, newline=""), **dialect.reader_options()):  # type: ignore[call-overload]
+        for row in dialect.records(io.StringIO(sample, newline="")):
             if any(cell.strip() for cell in row):
                 rows.append(row)
             if len(rows) > SAMPLE_ROWS:

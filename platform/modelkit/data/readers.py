@@ -209,7 +209,7 @@ class TableFile:
         assert self._dialect is not None  # noqa: S101
         csv.field_size_limit(CELL_LIMIT)
         with self._open() as file:
-            reader = csv.reader(_lines(file), **self._dialect.reader_options())  # type: ignore[call-overload]
+            reader = self._dialect.records(_lines(file))
             line = 1
             try:
                 for cells in reader:

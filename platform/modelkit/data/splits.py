@@ -67,7 +67,7 @@ def rule_for(parts: Iterable[Part]) -> SplitRule:
         raise UserError(
             "train_missing", "There is no train part.", "Add the file to train on as `train`.", field="train"
         )
-    return SplitRule(tuple(part for part in ("all", *SPLITS) if part in given))  # type: ignore[misc]
+    return SplitRule(tuple(part for part in ("all", *SPLITS) if part in given))
 
 
 def split_of(unit: float, rule: SplitRule) -> str:

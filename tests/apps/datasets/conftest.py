@@ -18,9 +18,14 @@ Content = bytes | str | Path
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...]]]:
-    """Messages to workers, in place of a broker."""
+    """Messages of this app to workers, in place of a broker; making a token sends another app's."""
     messages: list[tuple[str, tuple[Any, ...]]] = []
-    monkeypatch.setattr("apps.jobs.queue.send", lambda name, *args: messages.append((name, args)))
+
+    def keep(name: str, *args: Any) -> None:
+        if name.startswith("datasets."):
+            messages.append((name, args))
+
+    monkeypatch.setattr("apps.jobs.queue.send", keep)
     return messages
 
 

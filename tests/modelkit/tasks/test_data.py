@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from modelkit.contracts import BaseModelRef, DatasetRef
 from modelkit.errors import UserError
@@ -69,3 +71,10 @@ def test_collating_pads_to_the_longest_row_and_masks_it(tiny_base: BaseModelRef)
     assert (batch["input_ids"][batch["attention_mask"] == 0] == base.pad_id).all()
     shown = data.describe_batch(batch, ["parcel late", "", ""], ["delivery", "订单", "login"], base.tokenizer)
     assert shown[0]["tokens"] == ["[CLS]", "parcel", "late", "[SEP]"]
+
+
+def test_words_outside_the_vocabulary_are_counted() -> None:
+    vocabulary = {"[UNK]": 0, "card": 1, "lost": 2}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    assert data.unknown_fraction(tokenizer, [[1, 2], [0, 1]]) == 0.25
+    assert data.unknown_fraction(tokenizer, []) == 0.0

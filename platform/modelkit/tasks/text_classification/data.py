@@ -20,6 +20,8 @@ from modelkit.tasks.text_classification.predict import encode_texts, pad_rows
 #: Batches that are shuffled together and sorted by length within: enough to keep padding low and order random.
 BUCKET_BATCHES = 50
 TOKENIZE_ROWS = 4096
+#: How vocabularies name what they do not hold; those with byte fallback have no such token.
+UNKNOWN_TOKENS = ("[UNK]", "<unk>")
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,12 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str], pad_id: int) -> list[li
     for start in range(0, len(texts), TOKENIZE_ROWS):
         ids += encode_texts(tokenizer, list(texts[start : start + TOKENIZE_ROWS]), pad_id)
     return ids
+
+
+def unknown_fraction(tokenizer: Tokenizer, ids: Sequence[Sequence[int]]) -> float:
+    """The part of all tokens that stand for a word outside the vocabulary, 0 to 1."""
+    unknown = {tokenizer.token_to_id(token) for token in UNKNOWN_TOKENS} - {None}
+    return sum(token in unknown for row in ids for token in row) / max(1, sum(map(len, ids)))
 
 
 def plan_epoch(lengths: NDArray[np.int64], rows: int, *, seed: int, epoch: int) -> list[NDArray[np.int64]]:

@@ -23,6 +23,8 @@ from modelkit.training.precision import choose_precision
 log = logging.getLogger(__name__)
 
 SHOWN_ROWS = 16
+#: Texts in the base model's own language stay below a hundredth.
+UNKNOWN_WORTH_A_WARNING = 0.05
 #: Where the progress bar stands when the named part begins.
 EMBEDDING, FINE_TUNING, EVALUATING, EXPORTING, PARITY = 0.03, 0.2, 0.9, 0.95, 0.98
 
@@ -47,6 +49,7 @@ def run(ctx: RunContext, job: TrainJob) -> Outcome:
         for part in (dataset.train, dataset.validation)
     )
     _show_first_batch(ctx, params, base, dataset, train)
+    _warn_of_unknown_words(ctx, job, base, train)
 
     reporter.phase("training")
     reporter.progress(EMBEDDING)
@@ -183,6 +186,18 @@ def _show_first_batch(ctx: RunContext, params: Params, base: Base, dataset: data
         "mean_tokens": float(train.lengths.mean()),
     }
     _artifact(ctx, "first_batch", content)
+
+
+def _warn_of_unknown_words(ctx: RunContext, job: TrainJob, base: Base, train: Encoded) -> None:
+    """A base model of another language reads most words as one and the same token, and nothing else says so."""
+    unknown = data.unknown_fraction(base.tokenizer, train.ids)
+    if unknown > UNKNOWN_WORTH_A_WARNING:
+        ctx.reporter.notice(
+            "unknown_tokens",
+            f"{unknown:.0%} of the tokens are unknown to {job.base_model.id}: it cannot tell those words apart. "
+            "Choose a base model made for the language of your texts.",
+            level="warning",
+        )
 
 
 def _artifact(ctx: RunContext, name: str, content: dict[str, Any]) -> Path:
