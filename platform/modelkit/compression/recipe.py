@@ -78,9 +78,18 @@ def run(
     _go_on(ctx, 0.9)
 
     reporter.phase("exporting")
+    replayed = parity.replay(target, min_agreement=MIN_AGREEMENT, max_drift=1.0)
+    _artifact(ctx, "parity", replayed.as_json())
+    if not replayed.ok:
+        raise UserError(
+            "variant_differs",
+            f"The variant shares only {replayed.agree} of {replayed.golden} golden answers with the model as trained.",
+            "This method does not suit this model: choose another one.",
+        )
     split: Literal["test", "validation"] = "validation" if rows.split == "validation" else "test"
     quality = {name: scores["variant"][name] for name in manifest.metrics if name in scores["variant"]}
-    step = {"method": method, "params": params.model_dump(mode="json")}
+    # Serving holds the variant to what was measured here, not to the model it came from.
+    step = {"method": method, "params": params.model_dump(mode="json"), "parity": replayed.as_json()}
     with disk_full_is_user_error():
         bundles.seal(
             target,
@@ -97,14 +106,8 @@ def run(
 
     reporter.phase("parity")
     bundles.verify(target)
-    replayed = parity.replay(target, min_agreement=MIN_AGREEMENT, max_drift=1.0)
-    _artifact(ctx, "parity", replayed.as_json())
-    if not replayed.ok:
-        raise UserError(
-            "variant_differs",
-            f"The variant shares only {replayed.agree} of {replayed.golden} golden answers with the model as trained.",
-            "This method does not suit this model: choose another one.",
-        )
+    bound = replayed.max_drift + parity.FP32_TOLERANCE
+    parity.require(parity.replay(target, min_agreement=MIN_AGREEMENT, max_drift=bound))
     reporter.progress(1.0)
     log.info("Variant: %d of %d bytes", variant.size_bytes, manifest.size_bytes)
     return Outcome(bundle=target, metrics=scores["variant"], split=split)

@@ -213,7 +213,7 @@ class Revision:
     def _judge(self, replay: GoldenReplay) -> None:
         assert self.manifest is not None  # noqa: S101  read by _check_bundle
         self.golden = replay
-        problem = golden.verdict(replay, self.manifest.precision)
+        problem = golden.verdict(replay, self.manifest)
         if problem:
             raise CannotStart(problem)
 

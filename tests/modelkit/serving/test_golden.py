@@ -1,0 +1,35 @@
+"""When a replay of the golden set lets a revision go live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from modelkit.bundle import Manifest
+from modelkit.serving.agent.golden import verdict
+from modelkit.serving.plan import GoldenReplay
+
+
+def manifest(**parity: Any) -> Manifest:
+    recipe = [{"method": "dynamic_int8", "params": {}, "parity": parity}] if parity else []
+    return Manifest(
+        task="text_classification", name="intents", created_at="2026-01-01", request_example={}, recipe=recipe
+    )
+
+
+def replay(agree: int, drift: float) -> GoldenReplay:
+    return GoldenReplay(total=64, agree=agree, max_drift=drift)
+
+
+def test_a_model_as_trained_may_only_round_differently() -> None:
+    assert verdict(replay(64, 0.0001), manifest()) == ""
+    assert "64 of 64" in verdict(replay(64, 0.02), manifest())
+
+
+@pytest.mark.parametrize(
+    ("agree", "drift", "passes"), [(57, 0.2, True), (55, 0.3, True), (50, 0.2, False), (57, 0.6, False)]
+)
+def test_a_variant_is_held_to_what_was_measured_when_it_was_made(agree: int, drift: float, passes: bool) -> None:
+    made = manifest(golden=64, agree=57, max_drift=0.2, mean_drift=0.01, ok=True)
+    assert (verdict(replay(agree, drift), made) == "") is passes
