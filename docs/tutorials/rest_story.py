@@ -72,6 +72,20 @@ def run_job(api: Tuneyard, body: dict[str, Any], seconds: float) -> dict[str, An
     return done
 
 
+def wait_for_revision(api: Tuneyard, endpoint: str, number: int) -> None:
+    """Until the revision answers; one that was refused ends the story with its reason."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        revisions = api.call("GET", f"/endpoints/{endpoint}")["revisions"]
+        revision = next(item for item in revisions if item["number"] == number)
+        if revision["status"] == "live":
+            return
+        if revision["status"] == "failed":
+            sys.exit(f"revision {number} of {endpoint} was refused: {revision['reason']}")
+        time.sleep(0.3)
+    sys.exit(f"revision {number} of {endpoint} did not go live within 60 s")
+
+
 def predict(serving: str, token: str, endpoint: str, text: str) -> dict[str, Any]:
     """Ask the endpoint, in both of its forms."""
     headers = {"Authorization": f"Bearer {token}"}
@@ -130,13 +144,8 @@ def main() -> None:
 
     # The next version takes over behind the same address; no request fails meanwhile.
     api.call("POST", f"/endpoints/{endpoint}/revisions", json={"model": f"{trained['name']}@challenger"})
-    deadline = time.monotonic() + 60
-    second = first
-    while second["revision"] == first["revision"]:
-        if time.monotonic() > deadline:
-            sys.exit("the second revision did not take over within 60 s")
-        time.sleep(0.3)
-        second = predict(options.serving, token, endpoint, options.text)
+    wait_for_revision(api, endpoint, first["revision"] + 1)
+    predict(options.serving, token, endpoint, options.text)
 
     api.call("POST", f"/endpoints/{endpoint}/rollback")
     for entry in api.call("GET", f"/endpoints/{endpoint}/timeline")["items"]:

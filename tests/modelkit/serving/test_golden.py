@@ -33,3 +33,9 @@ def test_a_model_as_trained_may_only_round_differently() -> None:
 def test_a_variant_is_held_to_what_was_measured_when_it_was_made(agree: int, drift: float, passes: bool) -> None:
     made = manifest(golden=64, agree=57, max_drift=0.2, mean_drift=0.01, ok=True)
     assert (verdict(replay(agree, drift), made) == "") is passes
+
+
+def test_the_first_few_answers_of_a_variant_are_judged_by_their_drift() -> None:
+    made = manifest(golden=64, agree=64, max_drift=0.05, mean_drift=0.01, ok=True)
+    assert verdict(GoldenReplay(total=8, agree=7, max_drift=0.06), made) == ""
+    assert verdict(GoldenReplay(total=8, agree=8, max_drift=0.9), made) != ""

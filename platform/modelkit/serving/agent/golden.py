@@ -58,7 +58,9 @@ def verdict(replay: GoldenReplay, manifest: bundle.Manifest) -> str:
         allowed, needed, reference = TOLERANCE, 0.0, "as trained"
     else:
         allowed = measured["max_drift"] + COMPANY_DRIFT
-        needed = measured["agree"] - COMPANY_LABELS * measured["golden"]
+        # Labels are counted over the whole set only: among the first few a single one weighs too much.
+        whole = replay.total == measured["golden"]
+        needed = measured["agree"] - COMPANY_LABELS * measured["golden"] if whole else 0.0
         reference = "when it was compressed"
     if replay.max_drift <= allowed and replay.agree >= needed:
         return ""
