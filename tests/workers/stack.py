@@ -144,7 +144,7 @@ class Stack:
         }
         if name in checks:
             try:
-                wait_for(checks[name], timeout_s=90, what=name)
+                wait_for(checks[name], timeout_s=240, what=name)
             except AssertionError:
                 raise AssertionError(f"{name} did not start:\n{self.log(name)}") from None
 

@@ -50,7 +50,6 @@ def test_a_killed_launcher_leaves_the_child_at_work(stack: Stack) -> None:
     job_id = stack.job("kill-launcher", **LONG)
     pid = stack.wait_step(job_id, 10)
     stack.kill("launcher")
-    assert psutil.pid_exists(pid)
     job = stack.ended(job_id)
     assert job["attempt"] == 1
     assert {owner for _step, owner in stack.trace(job_id)} == {pid}
@@ -70,7 +69,6 @@ def test_a_killed_worker_hands_the_living_child_to_the_next_one(stack: Stack) ->
     job_id = stack.job("kill-worker", **LONG)
     pid = stack.wait_step(job_id, 10)
     stack.kill("gpu")
-    assert psutil.pid_exists(pid)
     stack.start("gpu")
     job = stack.ended(job_id)
     assert job["attempt"] == 1
@@ -91,15 +89,17 @@ def test_worker_and_child_killed_together_are_resumed(stack: Stack) -> None:
 
 
 def test_a_worker_asked_to_stop_leaves_the_child_to_the_next_one(stack: Stack) -> None:
-    job_id = stack.job("stop-worker", **LONG)
+    # Longer than any test may last: it ends by the cancel that only the second worker can see.
+    job_id = stack.job("stop-worker", steps=100_000, step_ms=30)
     pid = stack.wait_step(job_id, 10)
     stack.terminate("gpu")
     assert psutil.pid_exists(pid)
     assert stack.get(f"/jobs/{job_id}")["status"] == "running"
+    stack.post(f"/jobs/{job_id}/cancel")
     stack.start("gpu")
     job = stack.ended(job_id)
+    assert (job["status"], job["attempt"]) == ("cancelled", 1)
     assert {owner for _step, owner in stack.trace(job_id)} == {pid}
-    assert_published_once(stack, job)
 
 
 def test_a_launcher_asked_to_stop_checkpoints_and_the_next_one_resumes(stack: Stack) -> None:
