@@ -1,4 +1,4 @@
-"""Fixtures for every test: where real data and models lie, and an own home for everything the code writes."""
+"""Fixtures for every test: where real data and models lie, people of every role, a database of its own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from typing import Any
 import pytest
 
 from tests.personas import Team, team_make
-
-# Before Django reads its settings: no test touches the checkout's own instance.
-os.environ.setdefault("TUNEYARD_HOME", tempfile.mkdtemp(prefix="ty-test-"))
 
 ROOT = Path(__file__).resolve().parents[1]
 
