@@ -94,7 +94,9 @@ def _launch(job: Job, lease: Lease) -> Child | None:
     told = False
     while True:
         try:
-            return launching.launch(folder, attempt=job.attempt, **settings)
+            child = launching.launch(folder, attempt=job.attempt, **settings)
+            services.job_notice_withdraw(job=job, owner=lease.owner, code="launcher_down")
+            return child
         except launching.LauncherUnavailable as error:
             logger.warning("Job %s: %s", job.public_id, error)
         if not told:

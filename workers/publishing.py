@@ -58,6 +58,7 @@ def publish(*, job: Job, folder: JobFolder, result: dict[str, Any], lease: Lease
                 message="The model is ready. MLflow does not answer at present; publishing goes on when it does.",
             )
             _wait(job, lease, pause)
+    services.job_notice_withdraw(job=job, owner=lease.owner, code="mlflow_down")
     _cache_bundle(folder.path / result["bundle"], manifest.digest)
     lease.check()
     return _register(job, result, manifest, number, copy.run_id)

@@ -20,6 +20,7 @@ from apps.jobs.services.recording import (
     job_launched,
     job_mirrored,
     job_notice,
+    job_notice_withdraw,
     job_phase,
 )
 
@@ -40,6 +41,7 @@ __all__ = [
     "job_launched",
     "job_mirrored",
     "job_notice",
+    "job_notice_withdraw",
     "job_phase",
     "job_preview",
     "job_release",

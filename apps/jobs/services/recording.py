@@ -52,6 +52,15 @@ def job_notice(*, job: Job, owner: str, code: str, message: str, level: str = "w
     _save(job, owner, "progress_detail")
 
 
+def job_notice_withdraw(*, job: Job, owner: str, code: str) -> None:
+    """Take back what no longer holds, e.g. that a part of the platform does not answer."""
+    notices = job.progress_detail.get("notices", [])
+    kept = [notice for notice in notices if notice["code"] != code]
+    if len(kept) < len(notices):
+        job.progress_detail["notices"] = kept
+        _save(job, owner, "progress_detail")
+
+
 def job_mirrored(*, job: Job, owner: str, run_id: str, offset: int) -> None:
     """MLflow has the run's metrics up to `offset`."""
     job.mlflow_run_id, job.mlflow_offset = run_id, offset

@@ -111,3 +111,11 @@ def test_checkpoints_say_which_are_kept(running: tuple[Job, FolderReporter]) -> 
     path.mkdir()
     rows = folders.checkpoint_list(job)
     assert [(row["step"], row["present"]) for row in rows] == [(2, True), (1, False)]
+
+
+def test_a_notice_goes_when_it_no_longer_holds(running: tuple[Job, FolderReporter]) -> None:
+    job, _ = running
+    services.job_notice(job=job, owner="a", code="launcher_down", message="It does not answer.")
+    services.job_notice(job=job, owner="a", code="other", message="Something else.")
+    services.job_notice_withdraw(job=job, owner="a", code="launcher_down")
+    assert [notice["code"] for notice in Job.objects.get(pk=job.pk).progress_detail["notices"]] == ["other"]

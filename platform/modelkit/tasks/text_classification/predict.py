@@ -6,15 +6,20 @@ Needs the standard library, numpy, onnxruntime and tokenizers; knows nothing of 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+
+# Since 1.31 the official ONNX Runtime sends usage events to its maker, from a thread that starts with the import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime as ort
 
 #: Rows that run together. Texts are sorted by length first, so that little is computed for padding.
 CHUNK_ROWS = 8
