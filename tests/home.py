@@ -1,4 +1,4 @@
-"""An own home for everything that tests write; loaded by `-p`, since pytest-django reads the settings before conftest."""
+"""An own home for all that tests write; loaded by `-p`, since pytest-django reads the settings before conftest."""
 
 import atexit
 import os

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +36,7 @@ class Product:
     home: Path
     port: int = field(default_factory=free_port)
     serving_port: int = field(default_factory=free_port)
+    settings: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -55,6 +57,7 @@ class Product:
             "TUNEYARD_PORT": str(self.port),
             "TUNEYARD_SERVING_PORT": str(self.serving_port),
             "TUNEYARD_ADMIN_PASSWORD": ADMIN_PASSWORD,
+            **self.settings,
         }
 
     def start(self) -> None:
@@ -85,6 +88,17 @@ class Product:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         return self.process.wait(STOP_S)
+
+    def processes(self, *words: str) -> list[psutil.Process]:
+        """This instance's processes whose command line holds all the words."""
+        assert self.process is not None
+        found = psutil.Process(self.process.pid).children(recursive=True)
+        return [process for process in found if all(word in process.cmdline() for word in words)]
+
+    def api(self) -> httpx.Client:
+        """A client of the REST API that signs with an owner's token."""
+        headers = {"Authorization": f"Bearer {self.token()}"}
+        return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=60, trust_env=False)
 
     def manage(self, *arguments: str) -> str:
         """A management command's output."""
