@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 START_S = 120
 STOP_S = 90
 ADMIN_PASSWORD = "an end to end password"
+#: What would point the instance at something other than its own parts.
+SETTINGS = ("TUNEYARD_", "DJANGO_", "MLFLOW_", "DATABASE_URL", "REDIS_URL", "STORAGE_URL")
 
 
 def free_port() -> int:
@@ -49,7 +51,7 @@ class Product:
 
     @property
     def environment(self) -> dict[str, str]:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("TUNEYARD_", "DJANGO_"))}
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(SETTINGS)}
         return {
             **inherited,
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}",

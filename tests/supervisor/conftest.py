@@ -86,6 +86,8 @@ class Instance:
                 stderr=subprocess.STDOUT,
                 env=environment,
                 text=True,
+                # Where the tests themselves run under nohup, the terminal's end would be ignored from the start.
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
             )
 
     @property

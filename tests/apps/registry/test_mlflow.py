@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +27,24 @@ mlflow.models.set_model(Model())
 
 
 @pytest.fixture
-def mlflow(mlflow_uri: str, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def mlflow(mlflow_uri: str, settings: Any) -> Iterator[Any]:
     settings.MLFLOW_TRACKING_URI = mlflow_uri
     import mlflow
 
+    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(mlflow_uri)
-    mlflow.set_registry_uri(mlflow_uri)
-    return mlflow
+    yield mlflow
+    # The client keeps it for the whole process, hence for the next test.
+    mlflow.set_tracking_uri(before)
 
 
 def register(mlflow: Any, name: str, bundle: Path, folder: Path) -> tuple[int, str]:
     """Log a pyfunc model with the bundle inside and register it, as publishing does."""
     code = folder / "model.py"
     code.write_text(CODE)
-    mlflow.set_experiment("tests")
-    with mlflow.start_run() as run:
+    known = mlflow.get_experiment_by_name("tests")
+    experiment = known.experiment_id if known else mlflow.create_experiment("tests")
+    with mlflow.start_run(experiment_id=experiment) as run:
         info = mlflow.pyfunc.log_model(
             name="model", python_model=str(code), artifacts={"bundle": str(bundle)}, pip_requirements=["mlflow"]
         )
