@@ -337,6 +337,8 @@ def test_a_new_key_works_and_a_revoked_one_stops_working(host: Host, first: Path
     host.wait_for("intents", "live")
     host.apply(endpoint, keys=())
     wait_until(lambda: host.predict("intents").status_code == 401, what="the revocation")
+    host.apply(endpoint)
+    wait_until(lambda: host.predict("intents").status_code == 200, what="the new key")
 
 
 def test_files_hold_what_they_promise(host: Host, first: Path) -> None:
