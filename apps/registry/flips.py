@@ -50,7 +50,7 @@ class Comparison:
     rows: int = 0
     only_own: int = 0
     only_other: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: dict[Kind, int] = field(default_factory=dict)
     labels: list[str] = field(default_factory=list)
     flips: list[Flip] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
