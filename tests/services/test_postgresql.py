@@ -2,70 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.e2e.conftest import Product, free_port
+from tests.e2e.conftest import Product
+from tests.services.postgres import Postgres, postgres_server
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 
 ENDS = {"succeeded", "failed", "errored", "cancelled"}
 
 
-@dataclass(frozen=True)
-class Postgres:
-    """A cluster of its own in a temporary folder, on a loopback port."""
-
-    programs: Path
-    folder: Path
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"postgres://tuneyard@127.0.0.1:{self.port}/postgres"
-
-    def run(self, program: str, *arguments: str) -> None:
-        # PostgreSQL refuses to run as root; Debian's package brings a user of its own.
-        prefix = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-        subprocess.run(
-            [*prefix, str(self.programs / program), *arguments], cwd="/", check=True, stdout=subprocess.DEVNULL
-        )
-
-    def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.folder}"
-        log = str(self.folder / "log")
-        self.run("pg_ctl", "-D", str(self.folder / "data"), "-l", log, "-w", "-o", options, "start")
-
-    def kill(self) -> None:
-        """Stop without a checkpoint, as a crash would."""
-        self.run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "stop")
-
-
 @pytest.fixture
 def postgres() -> Iterator[Postgres]:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [Path(shutil.which("initdb") or "")]
-    if not found[-1].is_file():
-        pytest.skip("no PostgreSQL server on this machine; Debian's package is postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="ty-pg-"))
-    folder.chmod(0o700)
-    if os.getuid() == 0:
-        shutil.chown(folder, "postgres", "postgres")
-    server = Postgres(found[-1].parent, folder, free_port())
-    server.run("initdb", "-D", str(folder / "data"), "-U", "tuneyard", "--auth=trust", "--no-sync")
-    server.start()
-    yield server
-    server.kill()
-    shutil.rmtree(folder, ignore_errors=True)
+    with postgres_server() as server:
+        yield server
 
 
 def wait(api: httpx.Client, path: str, wanted: set[str], seconds: float = 240) -> dict[str, Any]:
