@@ -20,7 +20,7 @@ from typing import IO, Any, cast
 
 import fsspec
 from django.conf import settings
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
 
 from apps.core.errors import Unavailable
 

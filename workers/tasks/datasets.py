@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import shutil
 import tempfile
@@ -16,6 +15,7 @@ from celery import shared_task
 from django.db import DatabaseError, close_old_connections
 
 from apps.core import storage
+from apps.core.errors import NO_SPACE
 from apps.datasets.models import DatasetVersion, VersionStatus
 from apps.datasets.selectors import fixes_of, origin_of
 from apps.datasets.validation import (
@@ -44,7 +44,7 @@ def validate(version_id: int) -> None:
     try:
         _validate(version)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in NO_SPACE:
             version_release(version)
             raise
         logger.exception("No space left while checking %s.", version.ref)
