@@ -52,7 +52,7 @@ def test_a_full_disk_fails_one_job_and_not_the_next(stack: Stack, on_small_disk:
     assert "disk is full" in full["error"]["message"]
     assert "Free some space" in full["error"]["hint"]
     refused = stack.client.post("/jobs", json=stack.body("no-room", steps=1))
-    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "disk_low")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "disk_low")
     assert stack.client.delete(f"/jobs/{full['id']}").status_code == 204
     wait_for(lambda: not stack.folder(full["id"]).path.exists(), what="the room of the deleted job")
     assert stack.ended(stack.job("fits", steps=4))["status"] == "succeeded"
