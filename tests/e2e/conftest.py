@@ -81,6 +81,7 @@ class Product:
             except (httpx.HTTPError, ValueError):
                 pass
             time.sleep(0.3)
+        self.stop()
         tail = (self.home / "console.log").read_text(errors="replace")[-4000:]
         raise AssertionError(f"the product did not start; health {health}\n{tail}")
 
