@@ -65,8 +65,10 @@ def storage(name: str, default: Path) -> str:
         return value
     if parts.scheme in {"", "file"} and not parts.netloc and parts.path.startswith("/"):
         return value
+    # An address with an @ may hold a secret, and this message goes to a log.
+    shown = repr(value) if "@" not in value else "one with credentials in it"
     raise ImproperlyConfigured(
-        f"{name} must be a folder's full path, file:///folder or s3://bucket/prefix; it is {value!r}. "
+        f"{name} must be a folder's full path, file:///folder or s3://bucket/prefix; it is {shown}. "
         "Credentials of S3 go into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, another endpoint into AWS_ENDPOINT_URL."
     )
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-START_S = 120
+START_S = 300
 STOP_S = 90
 ADMIN_PASSWORD = "an end to end password"
 #: What would point the instance at something other than its own parts.
