@@ -26,7 +26,9 @@ def test_addresses_that_are_taken(monkeypatch: pytest.MonkeyPatch, address: str)
 )
 def test_addresses_that_are_refused_say_what_to_write(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("STORAGE_URL", address)
-    with pytest.raises(ImproperlyConfigured, match=r"STORAGE_URL must be .*s3://bucket/prefix.*AWS_ACCESS_KEY_ID") as refusal:
+    with pytest.raises(
+        ImproperlyConfigured, match=r"STORAGE_URL must be .*s3://bucket/prefix.*AWS_ACCESS_KEY_ID"
+    ) as refusal:
         env.storage("STORAGE_URL", Path("/home/storage"))
     assert "secret" not in str(refusal.value)
 
