@@ -11,6 +11,7 @@ import signal
 import threading
 from typing import Any
 
+from apps.core.errors import Unavailable
 from apps.jobs import services
 from apps.jobs.models import Job, JobStatus
 from modelkit.errors import UserError
@@ -88,20 +89,26 @@ def _only_publishing_left(folder: JobFolder) -> bool:
 
 
 def _launch(job: Job, lease: Lease) -> Child | None:
-    """Start the child, waiting for a launcher that is down; None when a cancel or the worker's stop comes first."""
-    folder = context.prepare(job)
+    """Start the child, waiting for a launcher or inputs that are away; None when a cancel or a stop comes first."""
     settings = devices.launch_settings(job.device.name if hasattr(job, "device") else "cpu:0")
     told = False
     while True:
         try:
-            child = launching.launch(folder, attempt=job.attempt, **settings)
-            services.job_notice_withdraw(job=job, owner=lease.owner, code="launcher_down")
+            child = launching.launch(context.prepare(job), attempt=job.attempt, **settings)
+            for code in ("launcher_down", "inputs_away"):
+                services.job_notice_withdraw(job=job, owner=lease.owner, code=code)
             return child
         except launching.LauncherUnavailable as error:
             logger.warning("Job %s: %s", job.public_id, error)
+            code, message = (
+                "launcher_down",
+                "The launcher of this host does not answer; the job starts when it is back.",
+            )
+        except Unavailable as error:
+            logger.warning("Job %s: its inputs are not to be had: %s", job.public_id, error)
+            code, message = "inputs_away", f"{error.message} The job starts when it is back."
         if not told:
-            message = "The launcher of this host does not answer; the job starts when it is back."
-            services.job_notice(job=job, owner=lease.owner, code="launcher_down", message=message)
+            services.job_notice(job=job, owner=lease.owner, code=code, message=message)
             told = True
         stopping.sleep(1.0)
         lease.check()

@@ -59,6 +59,22 @@ def items(name: str) -> list[str]:
     return [part.strip() for part in text(name).split(",") if part.strip()]
 
 
+def storage(name: str, default: Path) -> str:
+    """The address of a file store: a folder, `file:///folder` or `s3://bucket/prefix`."""
+    value = text(name, default.as_uri())
+    parts = urlsplit(value)
+    if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc and not parts.query:
+        return value
+    if parts.scheme in {"", "file"} and not parts.netloc and parts.path.startswith("/"):
+        return value
+    # An address with an @ may hold a secret, and this message goes to a log.
+    shown = repr(value) if "@" not in value else "one with credentials in it"
+    raise ImproperlyConfigured(
+        f"{name} must be a folder's full path, file:///folder or s3://bucket/prefix; it is {shown}. "
+        "Credentials of S3 go into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, another endpoint into AWS_ENDPOINT_URL."
+    )
+
+
 _MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
 
 

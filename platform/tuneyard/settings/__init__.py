@@ -98,7 +98,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-STORAGE_URL = env.text("STORAGE_URL", (HOME / "storage").as_uri())
+STORAGE_URL = env.storage("STORAGE_URL", HOME / "storage")
 JOBS_DIR = HOME / "jobs"
 BUNDLES_DIR = HOME / "bundles"
 SERVING_DIR = HOME / "serving"
