@@ -1,12 +1,12 @@
 """What a worker does to a base model that is imported: claim it, keep the claim alive, write the outcome.
 
-The claim is (`attempt`, `heartbeat_at`), as for dataset versions: an outcome counts only while its attempt is the present
-one, so that a worker that was thought dead and comes back changes nothing.
+The claim is (`attempt`, `heartbeat_at`), as for dataset versions: an outcome counts only while its attempt is the
+present one, so that a worker that was thought dead and comes back changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from apps.core import storage
-from apps.registry.folders import FolderFacts
+from apps.registry.folders import FIELD, FolderFacts
 from apps.registry.messages import import_send
 from apps.registry.models import BaseModel, BaseModelStatus, BaseModelTransition
 from modelkit import catalog
@@ -51,22 +52,21 @@ def base_model_heartbeat(row: BaseModel, *, progress: float, size_bytes: int) ->
 
 
 def base_model_release(row: BaseModel, *, handed_over: bool = False) -> None:
-    """Give the claim up, so that the sweep need not wait. One that was handed over by a worker that stops counts not."""
+    """Give the claim up, so that the sweep need not wait; one handed over by a worker that stops does not count."""
     changes: dict[str, Any] = {"heartbeat_at": None}
     if handed_over:
         changes["attempt"] = F("attempt") - 1
     _mine(row).update(**changes)
 
 
-def base_model_pin(row: BaseModel, **origin: Any) -> None:
-    """Keep what was found out about the origin (the commit), so that the next attempt fetches the same."""
-    row.origin = {**row.origin, **origin}
-    _mine(row).update(origin=row.origin)
+def base_model_pin(row: BaseModel, *, commit: str, licence: str, languages: Iterable[str]) -> None:
+    """Keep what a hub said of the model, so that the next attempt fetches the same commit."""
+    row.origin = {**row.origin, "commit": commit}
+    row.licence, row.languages = licence[:100], list(languages)
+    _mine(row).update(origin=row.origin, licence=row.licence, languages=row.languages)
 
 
-def base_model_finish(
-    row: BaseModel, facts: FolderFacts, *, revision: str = "", licence: str = "", languages: Iterable[str] = ()
-) -> bool:
+def base_model_finish(row: BaseModel, facts: FolderFacts) -> bool:
     """Offer the imported folder; False when the claim was lost. Raises UserError where no task can use the model."""
     values = {
         "status": BaseModelStatus.READY,
@@ -75,12 +75,11 @@ def base_model_finish(
         "heartbeat_at": None,
         "tasks": tasks_for(facts),
         "path": str(facts.path),
-        "revision": revision or facts.revision,
+        "revision": row.origin.get("commit") or facts.revision,
         "architecture": facts.architecture[:100],
         "parameters": facts.parameters,
         "size_bytes": facts.size_bytes,
-        "licence": (facts.licence or licence)[:100],
-        "languages": list(languages),
+        "licence": facts.licence or row.licence,
     }
     with transaction.atomic():
         if not _mine(row).update(**values):
@@ -111,7 +110,9 @@ def base_models_sweep() -> int:
     )
     for row in waiting.filter(attempt__gte=MAX_ATTEMPTS):
         message = f"The import broke off {MAX_ATTEMPTS} times; the fault is ours, or the worker ran out of memory."
-        base_model_fail(row, UserError("import_broke_off", message, "See the worker's log, then try again."), retry=True)
+        base_model_fail(
+            row, UserError("import_broke_off", message, "See the worker's log, then try again."), retry=True
+        )
     sent = 0
     for base_model_id in waiting.filter(attempt__lt=MAX_ATTEMPTS).order_by("pk").values_list("pk", flat=True):
         import_send(base_model_id)
@@ -124,9 +125,11 @@ def tasks_for(facts: FolderFacts) -> list[str]:
     tasks = sorted(task for task, spec in catalog.tasks().items() if spec.modality == facts.modality)
     if not tasks:
         raise UserError(
-            "task_unsupported", f"No task here starts from a model like this one ({facts.model_type}).",
-            "Import a text encoder.", field="source.path",
-        )  # fmt: skip
+            "task_unsupported",
+            _("No task here starts from a model like this one (%(type)s).") % {"type": facts.model_type},
+            _("Import a text encoder."),
+            field=FIELD,
+        )
     return tasks
 
 
@@ -140,15 +143,10 @@ def staging_of(row: BaseModel) -> Path:
     return Path(settings.BASE_MODELS_DIR) / f"{row.public_id}.partial"
 
 
-def archive_prefix(row: BaseModel) -> str:
-    """The storage key of the folder with an uploaded archive."""
-    return f"base-models/{row.public_id}"
-
-
 def archive_forget(row: BaseModel) -> None:
     """Delete an uploaded archive that is not needed any more."""
     if row.source == BaseModel.Source.ARCHIVE:
-        storage.delete_prefix(archive_prefix(row))
+        storage.delete_prefix(row.origin["key"])
 
 
 def _mine(row: BaseModel) -> Any:
@@ -159,8 +157,3 @@ def _record(row: BaseModel, status: str, reason: str) -> None:
     BaseModelTransition.objects.create(
         base_model=row, from_status=BaseModelStatus.IMPORTING, to_status=status, reason=reason[:500]
     )
-
-
-def origin_matches(row: BaseModel, asked: Mapping[str, Any]) -> bool:
-    """Whether a base model came from what is asked for."""
-    return all(row.origin.get(key) == value for key, value in asked.items())

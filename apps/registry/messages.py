@@ -1,4 +1,4 @@
-"""Tells workers to look at a base model. The one file of this app that knows `apps.jobs.queue`, a leaf without nouns."""
+"""Tells workers to look at a base model. The one file of this app that knows the queue, a leaf without nouns."""
 
 from __future__ import annotations
 
