@@ -73,7 +73,11 @@ def model_by_name(workspace: Workspace, name: str) -> RegisteredModel:
 def versions_of(model: RegisteredModel) -> QuerySet[ModelVersion]:
     """The model's versions, newest first, with what a list of them shows."""
     return model.versions.select_related(
-        "model__workspace", "dataset_version__dataset", "base_model__source_version__model", "parent__model", "created_by"
+        "model__workspace",
+        "dataset_version__dataset",
+        "base_model__source_version__model",
+        "parent__model",
+        "created_by",
     ).prefetch_related("aliases")
 
 

@@ -18,7 +18,7 @@ _BLOCK = 64 << 10
 
 @dataclass
 class Hub:
-    """`tiny/encoder` at the branch main. Large files are in LFS, as on a real hub: with SHA-256 and behind a redirect."""
+    """`tiny/encoder` at the branch main. Large files are in LFS, as on a real hub: by SHA-256, behind a redirect."""
 
     folder: Path
     lfs_from_bytes: int = 10_000

@@ -190,12 +190,40 @@ def _from_version(row: BaseModel, staging: Path, pulse: _Pulse) -> Path:
         raise UserError(error.code, error.message, error.hint) from error
     pulse.size_bytes = sum((source / name).stat().st_size for name in VERSION_FILES)
     for name in VERSION_FILES:
-        with (source / name).open("rb") as original, (staging / name).open("wb") as copy:
-            while block := original.read(1 << 20):
-                copy.write(block)
-                pulse.gain(len(block))
+        if name == "model.safetensors":
+            _copy_encoder(source / name, staging / name, pulse)
+        else:
+            shutil.copyfile(source / name, staging / name)
     _write_tokenizer_config(staging, bundle.read(source))
     return staging
+
+
+def _copy_encoder(source: Path, target: Path, pulse: _Pulse) -> None:
+    """Copy a bundle's weights without its head, which belongs to the labels it was trained on.
+
+    The layout is that of `folders.tensors`: 8 bytes of length, a JSON header with offsets, then the data.
+    """
+    with source.open("rb") as original, target.open("wb") as copy:
+        length = int.from_bytes(original.read(8), "little")
+        entries = json.loads(original.read(length))
+        metadata = entries.pop("__metadata__", None)
+        kept = {name: entry for name, entry in entries.items() if not name.startswith(bundle.HEAD_PREFIX)}
+        ranges = sorted((entry["data_offsets"], name) for name, entry in kept.items())
+        header: dict[str, object] = {"__metadata__": metadata} if metadata else {}
+        end = 0
+        for (start, stop), name in ranges:
+            header[name] = {**kept[name], "data_offsets": [end, end + stop - start]}
+            end += stop - start
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        copy.write(len(text).to_bytes(8, "little") + text)
+        for (start, stop), _name in ranges:
+            original.seek(8 + length + start)
+            left = stop - start
+            while block := original.read(min(1 << 20, left)):
+                left -= len(block)
+                copy.write(block)
+                pulse.gain(len(block))
 
 
 def _write_tokenizer_config(folder: Path, manifest: bundle.Manifest) -> None:
