@@ -345,7 +345,9 @@ def test_a_version_is_trained_further(team: Team, tiny: Path, settings: Any, tmp
     ).outcome
     manifest = bundle.verify(outcome.bundle)
     assert manifest.labels == ["mine", "other"]
-    assert outcome.metrics["accuracy"] > 0.9
+    # Instant leaves the encoder alone: what it trained on is what the version had learnt.
+    again = load_file(outcome.bundle / "model.safetensors")
+    assert all(tensor.equal(again[name]) for name, tensor in carried.items())
     assert manifest.lineage["base_model"] == {"id": "intents-1", "revision": row.revision}
 
 
