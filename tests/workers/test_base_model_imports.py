@@ -155,6 +155,20 @@ def test_a_base_model_deleted_meanwhile_leaves_nothing(team: Team, hub: Hub, mon
     assert folders_left(row) == set()
 
 
+def test_one_deleted_while_it_is_fetched_leaves_nothing(team: Team, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = start(team, {"kind": "hub", "repo": "tiny/encoder"})
+    gain = base_models._Pulse.gain
+
+    def delete_first(pulse: Any, size: int) -> None:
+        if BaseModel.objects.filter(pk=row.pk).exists():
+            assert team.developer.api("DELETE", "/base-models/encoder").status_code == 204
+        gain(pulse, size)
+
+    monkeypatch.setattr(base_models._Pulse, "gain", delete_first)
+    base_models.import_base_model(row.pk)
+    assert folders_left(row) == set()
+
+
 def test_a_worker_that_stops_hands_over_what_it_has(team: Team, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     row = start(team, {"kind": "hub", "repo": "tiny/encoder"})
     monkeypatch.setattr(base_models.stopping, "asked", lambda: hub.sent_bytes > 20_000)

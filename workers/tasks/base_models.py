@@ -102,10 +102,10 @@ def _import(row: BaseModel) -> None:
     except _HandOverError:
         base_model_release(row, handed_over=True)
     except _LostError:
-        if not BaseModel.objects.filter(pk=row.pk).exists():
-            for folder in (staging, folder_of(row)):
-                shutil.rmtree(folder, ignore_errors=True)
+        _clear_if_gone(row)
     except OSError as error:
+        if _clear_if_gone(row):  # its files were deleted under our hands
+            return
         if error.errno != errno.ENOSPC:
             base_model_release(row)
             raise
@@ -116,6 +116,15 @@ def _import(row: BaseModel) -> None:
     except Exception:
         base_model_release(row)
         raise
+
+
+def _clear_if_gone(row: BaseModel) -> bool:
+    """Whether the base model was deleted meanwhile; then nothing of it stays."""
+    if BaseModel.objects.filter(pk=row.pk).exists():
+        return False
+    for folder in (staging_of(row), folder_of(row)):
+        shutil.rmtree(folder, ignore_errors=True)
+    return True
 
 
 def _bring(row: BaseModel, staging: Path, pulse: _Pulse) -> folders.FolderFacts:
