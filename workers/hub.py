@@ -123,7 +123,7 @@ def resolve(repo: str, revision: str) -> Listing:
     if listing.size_bytes > settings.MODEL_LIMIT_BYTES:
         raise UserError(
             "model_too_large",
-            f"{repo} holds {listing.size_bytes / 1e9:.1f} GB; this installation takes {_limit_gb()} GB.",
+            f"{repo} holds {listing.size_bytes / 1e9:.1f} GB; this installation takes {settings.MODEL_LIMIT_BYTES / 1e9:.1f} GB.",
             "Choose a smaller model, or raise TUNEYARD_MODEL_LIMIT_MB.",
             field=folders.FIELD,
         )
@@ -318,10 +318,6 @@ def _endpoint() -> str:
 
 def _host() -> str:
     return urlsplit(_endpoint()).netloc
-
-
-def _limit_gb() -> str:
-    return f"{settings.MODEL_LIMIT_BYTES / 1e9:.1f}"
 
 
 # --- addresses ------------------------------------------------------------------------------------------------------
