@@ -123,7 +123,7 @@ def resolve(repo: str, revision: str) -> Listing:
     if listing.size_bytes > settings.MODEL_LIMIT_BYTES:
         raise UserError(
             "model_too_large",
-            f"{repo} holds {listing.size_bytes / 1e9:.1f} GB; this installation takes {settings.MODEL_LIMIT_BYTES / 1e9:.1f} GB.",
+            f"{repo} holds {listing.size_bytes / 1e9:.1f} GB, more than is accepted here.",
             "Choose a smaller model, or raise TUNEYARD_MODEL_LIMIT_MB.",
             field=folders.FIELD,
         )
