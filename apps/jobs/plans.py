@@ -24,7 +24,7 @@ from apps.jobs.models import Device, JobKind
 from apps.jobs.schemas import CompressRequest, Problem, TrainRequest
 from apps.jobs.selectors import inputs
 from apps.jobs.selectors.queue import DEVICE_FRESH
-from apps.registry.models import BaseModel, ModelVersion, RegisteredModel
+from apps.registry.models import BaseModel, BaseModelStatus, ModelVersion, RegisteredModel
 from modelkit import bundle, catalog
 from modelkit.contracts import Footprint, Params, TaskSpec
 
@@ -115,7 +115,14 @@ def _plan_training(workspace: Workspace, request: TrainRequest) -> Plan:
         plan.take(error)
     try:
         plan.base_model = inputs.base_model_get(workspace=workspace, name=request.base_model)
-        if plan.base_model.tasks and request.task not in plan.base_model.tasks:
+        if plan.base_model.status != BaseModelStatus.READY:
+            plan.refuse(
+                "base_model_not_ready",
+                "base_model",
+                _("The base model %(name)s is not imported yet.") % {"name": plan.base_model.name},
+                _("The page Base models shows how far it is, or why it failed."),
+            )
+        elif plan.base_model.tasks and request.task not in plan.base_model.tasks:
             plan.refuse("base_model_unfit", "base_model", _("This base model is not offered for the task."))
     except AppError as error:
         plan.take(error)
@@ -152,6 +159,7 @@ def _plan_training(workspace: Workspace, request: TrainRequest) -> Plan:
             "dataset_digest": plan.dataset.digest,
             "base_model": plan.base_model.name,
             "base_model_revision": plan.base_model.revision,
+            **({"base_model_version": origin.ref} if (origin := plan.base_model.source_version) else {}),
             "code_version": code_version(),
         },
     }

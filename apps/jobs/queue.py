@@ -20,6 +20,8 @@ CPU, GPU, SERVE = "cpu", "gpu", "serve"
 
 DATASET_VALIDATE = "datasets.validate"
 DATASET_SWEEP = "datasets.sweep"
+BASE_MODEL_IMPORT = "base_models.import"
+BASE_MODEL_SWEEP = "base_models.sweep"
 JOB_LOOK = "jobs.look"
 JOB_SWEEP = "jobs.sweep"
 DEPLOYMENT_APPLY = "serving.apply"
@@ -28,6 +30,8 @@ UPKEEP = "upkeep.tick"
 QUEUE_OF = {
     DATASET_VALIDATE: CPU,
     DATASET_SWEEP: CPU,
+    BASE_MODEL_IMPORT: CPU,
+    BASE_MODEL_SWEEP: CPU,
     JOB_LOOK: GPU,
     JOB_SWEEP: CPU,
     DEPLOYMENT_APPLY: SERVE,

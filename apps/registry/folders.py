@@ -19,6 +19,8 @@ from django.utils.translation import gettext as _
 from modelkit.errors import UserError
 
 FIELD = "source.path"
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
 MAX_FILES = 500
 #: A safetensors header is JSON; the format itself allows no more.
 MAX_HEADER_BYTES = 100_000_000
@@ -55,41 +57,24 @@ def inspect(path: str, roots: Iterable[Path]) -> FolderFacts:
             _("Give the folder that holds config.json."),
             field=FIELD,
         )
+    return inspect_folder(folder)
+
+
+def inspect_folder(folder: Path) -> FolderFacts:
+    """Check a folder wherever it lies and say what it holds."""
     files = _files(folder)
     names = {file.relative_to(folder).as_posix() for file in files}
-    config = _json(folder, "config.json", names, _("Save the model with save_pretrained(), then import that folder."))
+    check_names(names)
+    config = _json(folder, CONFIG, names, "")
+    model_type = check_config(config)
     weights = [file for file in files if file.suffix == ".safetensors"]
-    if not weights:
-        _refuse_without_weights(names)
     _refuse_missing_shards(folder, names)
-    if "tokenizer.json" not in names and "preprocessor_config.json" not in names:
-        raise UserError(
-            "tokenizer_missing",
-            _("The folder has no tokenizer.json."),
-            _("Save the fast tokenizer with tokenizer.save_pretrained() into the same folder."),
-            field=FIELD,
-        )
-    if "tokenizer.json" in names:
-        _json(folder, "tokenizer.json", names, "")
-    if "auto_map" in config:
-        raise UserError(
-            "remote_code",
-            _("config.json asks for code of its own (auto_map), which is not run here."),
-            _("Use a model whose architecture the installed transformers knows."),
-            field=FIELD,
-        )
+    if TOKENIZER in names:
+        _json(folder, TOKENIZER, names, "")
     architectures = config.get("architectures")
-    model_type = config.get("model_type")
-    if not isinstance(model_type, str) or not model_type:
-        raise UserError(
-            "config_invalid",
-            _("config.json names no model_type."),
-            _("Save the model again with save_pretrained()."),
-            field=FIELD,
-        )
     return FolderFacts(
         path=folder,
-        modality="text" if "tokenizer.json" in names else "image",
+        modality="text" if TOKENIZER in names else "image",
         architecture=str(architectures[0]) if isinstance(architectures, list) and architectures else model_type,
         model_type=model_type,
         parameters=sum(_parameters(file) for file in weights),
@@ -98,6 +83,46 @@ def inspect(path: str, roots: Iterable[Path]) -> FolderFacts:
         max_length=_max_length(config),
         revision=_digest(folder, files),
     )
+
+
+def check_names(names: set[str]) -> None:
+    """Refuse a model by its files' names alone: no config, no safetensors, or no tokenizer."""
+    if CONFIG not in names:
+        raise UserError(
+            "config_missing",
+            _("The folder has no %(name)s.") % {"name": CONFIG},
+            _("Save the model with save_pretrained(), then import that folder."),
+            field=FIELD,
+        )
+    if not any(name.endswith(".safetensors") for name in names):
+        _refuse_without_weights(names)
+    if TOKENIZER not in names and "preprocessor_config.json" not in names:
+        raise UserError(
+            "tokenizer_missing",
+            _("The folder has no tokenizer.json."),
+            _("Save the fast tokenizer with tokenizer.save_pretrained() into the same folder."),
+            field=FIELD,
+        )
+
+
+def check_config(config: dict[str, Any]) -> str:
+    """The `model_type` of a config; refuses one without, and one that asks for code of its own."""
+    if "auto_map" in config:
+        raise UserError(
+            "remote_code",
+            _("config.json asks for code of its own (auto_map), which is not run here."),
+            _("Use a model whose architecture the installed transformers knows."),
+            field=FIELD,
+        )
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or not model_type:
+        raise UserError(
+            "config_invalid",
+            _("config.json names no model_type."),
+            _("Save the model again with save_pretrained()."),
+            field=FIELD,
+        )
+    return model_type
 
 
 def allowed_path(path: str, roots: Iterable[Path]) -> Path:

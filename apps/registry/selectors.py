@@ -21,7 +21,9 @@ _REFERENCE = re.compile(r"^(?P<name>[a-z0-9-]{1,63})@(?:(?P<number>[1-9]\d{0,8})
 
 def base_models_of(workspace: Workspace, *, task: str = "") -> list[BaseModel]:
     """The base models that a workspace may start from; its own one hides a bundled one of the same name."""
-    rows = BaseModel.objects.filter(Q(workspace=workspace) | Q(workspace=None)).select_related("created_by")
+    rows = BaseModel.objects.filter(Q(workspace=workspace) | Q(workspace=None)).select_related(
+        "created_by", "source_version__model"
+    )
     by_name = {row.name: row for row in sorted(rows, key=lambda row: row.workspace_id or 0)}
     # JSON containment is not in SQLite; there are few base models.
     found = [row for row in by_name.values() if not task or task in row.tasks]
@@ -35,6 +37,14 @@ def base_model_by_name(workspace: Workspace, name: str) -> BaseModel:
             return row
     message = _("There is no base model named %(name)s.") % {"name": name}
     raise NotFound(message, hint=_("See the list of base models."))
+
+
+def trainable_versions(workspace: Workspace, *, limit: int = 200) -> list[ModelVersion]:
+    """The versions that a base model can be made of, newest first: those whose bundle holds the weights."""
+    rows = ModelVersion.objects.filter(model__workspace=workspace, parent=None).select_related("model").order_by("-pk")
+    return [
+        row for row in rows[:limit] if "model.safetensors" in {file["path"] for file in row.manifest.get("files", [])}
+    ]
 
 
 # --- models and versions --------------------------------------------------------------------------------------------
@@ -63,7 +73,11 @@ def model_by_name(workspace: Workspace, name: str) -> RegisteredModel:
 def versions_of(model: RegisteredModel) -> QuerySet[ModelVersion]:
     """The model's versions, newest first, with what a list of them shows."""
     return model.versions.select_related(
-        "model__workspace", "dataset_version__dataset", "base_model", "parent__model", "created_by"
+        "model__workspace",
+        "dataset_version__dataset",
+        "base_model__source_version__model",
+        "parent__model",
+        "created_by",
     ).prefetch_related("aliases")
 
 

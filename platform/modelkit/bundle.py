@@ -24,6 +24,8 @@ from modelkit.errors import UserError
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.json"
+#: In `model.safetensors` the head's tensors begin so; all others are the encoder's, under its own names.
+HEAD_PREFIX = "classifier."
 PREDICTOR = "predictor.py"
 EVALUATED = "evaluated.parquet"
 

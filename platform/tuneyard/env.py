@@ -75,6 +75,15 @@ def storage(name: str, default: Path) -> str:
     )
 
 
+def url(name: str) -> str:
+    """An address with http or https and a host, without a slash at the end; empty where it is not set."""
+    value = text(name).rstrip("/")
+    parts = urlsplit(value)
+    if value and (parts.scheme not in {"http", "https"} or not parts.hostname):
+        raise ImproperlyConfigured(f"{name} must begin with http:// or https:// and name a host; it is {value!r}.")
+    return value
+
+
 _MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
 
 

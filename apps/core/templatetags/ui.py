@@ -26,7 +26,7 @@ register = template.Library()
 #: The meaning of every status of every noun.
 _TONES = {
     "queued": "", "pending": "", "stopped": "", "cancelled": "", "uploading": "running",
-    "running": "running", "validating": "running", "starting": "running", "draining": "running",
+    "running": "running", "validating": "running", "importing": "running", "starting": "running", "draining": "running",
     "succeeded": "good", "live": "good", "ready": "good", "pass": "good", "ok": "good",
     "needs_mapping": "warning", "degraded": "warning", "warn": "warning", "warning": "warning",
     "failed": "failed", "errored": "failed", "rejected": "failed", "fail": "failed", "down": "failed",

