@@ -11,6 +11,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
+#: Of a secret that signs sessions, at least; 32 hexadecimal digits are 128 bits.
+_SECRET_LENGTH = 32
 
 
 def text(name: str, default: str = "") -> str:
@@ -100,11 +102,17 @@ def email(name: str) -> dict[str, Any]:
 
 
 def secret(name: str, file: Path) -> str:
-    """The variable `name`, else the file named by `name_FILE`, else the content of `file`, made on first use (0600)."""
-    if value := text(name):
-        return value
+    """The variable `name`, else the file named by `name_FILE`, else the content of `file`, made on first use (0600).
+
+    A variable that is set to blanks is refused: whoever sets it means it to hold the secret.
+    """
+    if os.environ.get(name):
+        return _long_enough(name, text(name))
     if named := text(f"{name}_FILE"):
-        return Path(named).read_text().strip()
+        try:
+            return _long_enough(f"The file named in {name}_FILE", Path(named).read_text().strip())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ImproperlyConfigured(f"The file {named}, named in {name}_FILE, cannot be read: {error}") from None
     if not file.exists():
         import secrets
 
@@ -116,3 +124,12 @@ def secret(name: str, file: Path) -> str:
         with os.fdopen(descriptor, "w") as handle:
             handle.write(secrets.token_urlsafe(50))
     return file.read_text().strip()
+
+
+def _long_enough(where: str, value: str) -> str:
+    if len(value) < _SECRET_LENGTH:
+        raise ImproperlyConfigured(
+            f"{where} must hold {_SECRET_LENGTH} characters or more; it holds {len(value)}. "
+            "`openssl rand -hex 32` makes one."
+        )
+    return value
