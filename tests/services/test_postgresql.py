@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.conftest import Product
 from tests.services.postgres import Postgres, postgres_server
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.services, pytest.mark.timeout(1800)]
 
 ENDS = {"succeeded", "failed", "errored", "cancelled"}
 
@@ -41,7 +41,7 @@ def product(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Ite
         instance.stop()
 
 
-def wait(api: httpx.Client, path: str, wanted: set[str], seconds: float = 240) -> dict[str, Any]:
+def wait(api: httpx.Client, path: str, wanted: set[str], seconds: float = 600) -> dict[str, Any]:
     """Poll until the status is one of `wanted`; an answer while the database is away is asked again."""
     deadline = time.monotonic() + seconds
     state: dict[str, Any] = {}
@@ -73,7 +73,7 @@ def assert_published_once(api: httpx.Client, job: str, model: str) -> None:
     assert api.get(f"/models/{model}").json()["versions"] == 1
 
 
-def predicted(product: Product, token: str, seconds: float = 120) -> dict[str, Any]:
+def predicted(product: Product, token: str, seconds: float = 300) -> dict[str, Any]:
     """The endpoint's answer, asked again while a killed part comes back."""
     deadline = time.monotonic() + seconds
     last = ""

@@ -40,7 +40,7 @@ def product(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Produc
         instance.stop()
 
 
-def wait(api: httpx.Client, path: str, wanted: set[str], seconds: float = 120) -> dict[str, Any]:
+def wait(api: httpx.Client, path: str, wanted: set[str], seconds: float = 300) -> dict[str, Any]:
     deadline = time.monotonic() + seconds
     state: dict[str, Any] = {}
     while time.monotonic() < deadline:

@@ -23,9 +23,10 @@ TEXTS = ["parcel late", "订 单", "reset my password"]
 
 _OPEN = """
 import importlib.util, json, sys, warnings
-warnings.simplefilter("error", UserWarning)
 foreign = [name for name in ("modelkit", "tuneyard", "torch", "transformers") if importlib.util.find_spec(name)]
-import mlflow, pandas
+import mlflow.pyfunc, pandas
+# MLflow warns of its own types when it is imported; of ours it has to be silent.
+warnings.simplefilter("error", UserWarning)
 model = mlflow.pyfunc.load_model(sys.argv[1])
 answers = model.predict(pandas.DataFrame({"text": json.loads(sys.argv[2])}))
 print(json.dumps({"foreign": foreign, "labels": list(answers["label"]), "scores": list(answers["score"])}))
