@@ -85,9 +85,13 @@ class ParamForm:
         return sum(item.changed for item in self.fields)
 
     @property
+    def advanced_changed(self) -> int:
+        return sum(item.changed for item in self.advanced)
+
+    @property
     def advanced_needs_eyes(self) -> bool:
-        """Whether something beyond the basic inputs was changed or refused, so that it must not stay hidden."""
-        return any(item.changed or item.error for item in self.advanced)
+        """Whether something beyond the basic inputs was refused, so that it must not stay hidden."""
+        return any(item.error for item in self.advanced)
 
 
 def param_form(

@@ -11,6 +11,7 @@ import shutil
 from dataclasses import dataclass, field
 from typing import Any
 
+import duckdb
 import psutil
 from django.conf import settings
 from django.utils import timezone
@@ -24,9 +25,11 @@ from apps.jobs.models import Device, JobKind
 from apps.jobs.schemas import CompressRequest, Problem, TrainRequest
 from apps.jobs.selectors import inputs
 from apps.jobs.selectors.queue import DEVICE_FRESH
+from apps.jobs.selectors.timing import phase_key
 from apps.registry.models import BaseModel, BaseModelStatus, ModelVersion, RegisteredModel
 from modelkit import bundle, catalog
-from modelkit.contracts import Footprint, Params, TaskSpec
+from modelkit.compression import cost
+from modelkit.contracts import Footprint, Params, Resources, TaskSpec
 
 #: Free bytes that must remain beyond what the job is predicted to write.
 DISK_MARGIN_BYTES = 200 * 1024 * 1024
@@ -224,10 +227,16 @@ def _predict(
         cores=os.cpu_count() or 1,
     )
     resources = task.resources(params, footprint)
+    return _told(resources)
+
+
+def _told(resources: Resources) -> dict[str, float]:
+    """A prediction as the row and the pages hold it: the whole, and the seconds of each phase."""
     return {
         "memory_bytes": int(resources.memory_bytes),
         "seconds": round(float(resources.seconds), 1),
         "disk_bytes": int(resources.disk_bytes),
+        **{phase_key(name): round(float(seconds), 1) for name, seconds in resources.phases.items()},
     }
 
 
@@ -258,9 +267,16 @@ def _plan_compression(workspace: Workspace, request: CompressRequest) -> Plan:
     plan.dataset = source.dataset_version
     plan.base_model = source.base_model
     plan.title = f"{source.ref} · {method.title}"
-    # Baseline, variant and a working copy; scoring reads the test part several times.
-    plan.predicted = {"disk_bytes": 3 * source.size_bytes}
     dataset = plan.dataset
+    tested = int(dataset.splits.get("test") or dataset.splits.get("validation") or 0) if dataset else 0
+    plan.predicted = _told(
+        cost.predict(
+            bundle.Manifest.model_validate(source.manifest),
+            rows=tested,
+            parameters=plan.base_model.parameters if plan.base_model else 0,
+            mean_tokens=_mean_tokens(dataset),
+        )
+    )
     plan.spec = {
         "format": 1,
         "kind": "compress",
@@ -281,6 +297,17 @@ def _plan_compression(workspace: Workspace, request: CompressRequest) -> Plan:
         },
     }
     return plan
+
+
+#: Tokens of a text where no dataset tells.
+USUAL_TOKENS = 24.0
+
+
+def _mean_tokens(dataset: DatasetVersion | None) -> float:
+    try:
+        return float(inputs.dataset_sample(dataset.prefix, dataset.digest)["mean_tokens"]) if dataset else USUAL_TOKENS
+    except duckdb.Error:
+        return USUAL_TOKENS  # its rows are gone: the job will say so, a prediction need not
 
 
 # --- the machine ----------------------------------------------------------------------------------------------------

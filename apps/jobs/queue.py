@@ -24,6 +24,7 @@ BASE_MODEL_IMPORT = "base_models.import"
 BASE_MODEL_SWEEP = "base_models.sweep"
 JOB_LOOK = "jobs.look"
 JOB_SWEEP = "jobs.sweep"
+JOB_PREVIEW = "jobs.preview"
 DEPLOYMENT_APPLY = "serving.apply"
 UPKEEP = "upkeep.tick"
 
@@ -34,6 +35,7 @@ QUEUE_OF = {
     BASE_MODEL_SWEEP: CPU,
     JOB_LOOK: GPU,
     JOB_SWEEP: CPU,
+    JOB_PREVIEW: CPU,
     DEPLOYMENT_APPLY: SERVE,
     UPKEEP: CPU,
 }

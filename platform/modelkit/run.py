@@ -27,6 +27,7 @@ from modelkit.contracts import BaseModelRef, DatasetRef, Outcome, Recipe, RunCon
 from modelkit.errors import Stopped, UserError
 from modelkit.jobfolder import JobFolder, write_json
 from modelkit.tracking.folder import FolderReporter
+from modelkit.tracking.usage import UsageSampler
 
 logger = logging.getLogger("tuneyard.job")
 
@@ -52,7 +53,8 @@ def main(job_dir: Path, *, attempt: int = 1, device: str = "cpu", threads: int =
         return _write_result(folder, attempt, _failure(error))
     reporter.stop_on(signal.SIGTERM, signal.SIGINT)
     try:
-        ending = _run(folder, reporter, device=device, threads=threads)
+        with UsageSampler(folder, reporter):
+            ending = _run(folder, reporter, device=device, threads=threads)
     finally:
         reserve.unlink(missing_ok=True)
     try:
@@ -76,6 +78,12 @@ def _run(folder: JobFolder, reporter: FolderReporter, *, device: str, threads: i
         context = RunContext(
             scratch=folder.path, device=device, seed=int(spec["seed"]), reporter=reporter, threads=threads
         )
+        if spec["kind"] == "preview":
+            preview = getattr(catalog.task_module(spec["task"], "train"), "preview", None)
+            if preview is None:
+                raise UserError("no_preview", "This task shows its first batch once the job runs.", "")
+            preview(context, train_job(spec))
+            return {"outcome": "succeeded"}
         outcome = _dispatch(context, spec)
         bundle = Path(outcome.bundle).resolve().relative_to(folder.path.resolve()).as_posix()
     except Stopped:

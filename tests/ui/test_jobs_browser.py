@@ -37,7 +37,7 @@ def until(browser: Any, script: str) -> Any:
 def test_the_wizard_reviews_while_one_types_and_starts_once(ready: Any, browser: Any, visit: Any) -> None:
     visit("/jobs/new?preset=balanced")
     until(browser, "document.querySelector('#review .chip-good')")
-    browser.execute_script("document.querySelector('.advanced').open = true")
+    browser.execute_script("document.querySelector('#view-advanced').click()")
     field = browser.find_element("id", "param-batch_size")
     field.clear()
     field.send_keys("0")

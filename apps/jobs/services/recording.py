@@ -78,7 +78,13 @@ def _fold(job: Job, event: Mapping[str, Any]) -> None:
     match event["type"]:
         case "attempt":
             detail.pop("eta_s", None)
+        case "usage":
+            peak = max(event["peak_memory_bytes"], job.actual.get("memory_bytes", 0))
+            job.actual = job.actual | {"memory_bytes": peak, "disk_bytes": event["disk_bytes"]}
         case "phase":
+            # Speed and time left are of the loop that ended with its phase.
+            for name in ("eta_s", "rows_per_s"):
+                detail.pop(name, None)
             job.phase = str(event["name"])[:20]
             phases = detail.setdefault("phases", [])
             phases.append({"name": job.phase, "at": event["t"], "attempt": job.attempt})

@@ -108,6 +108,10 @@ class FolderReporter:
             disk_bytes=disk_bytes,
         )
 
+    def usage(self, *, memory_bytes: int, peak_memory_bytes: int, disk_bytes: int) -> None:
+        """What the attempt takes at this moment, with the peak so far."""
+        self._emit("usage", memory_bytes=memory_bytes, peak_memory_bytes=peak_memory_bytes, disk_bytes=disk_bytes)
+
     def should_stop(self) -> bool:
         return self._stop_signalled or os.path.exists(self._cancel_path)  # noqa: PTH110 - looked at every step
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,9 @@ class Classifier(nn.Module):
         return logits
 
 
+_LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_bytes())
@@ -122,25 +126,13 @@ def load_base(ref: BaseModelRef, max_length: int) -> Base:
     folder = ref.path
     config = _read_config(folder)
     _check_weights(folder)
-    _check_tokenizer(folder)
     if config.get("is_encoder_decoder"):
         raise UserError("base_model_unsupported", f"{ref.id} is an encoder with a decoder.", _HINT, field="base_model")
-    positions = config.get("max_position_embeddings")
-    # RoBERTa and its kin start counting positions after the padding index.
-    usable = positions - (config.get("pad_token_id") or 0) - 1 if positions == 514 else positions
-    if isinstance(usable, int) and max_length > usable:
-        raise UserError(
-            "max_length_unsupported",
-            f"{ref.id} reads at most {usable} tokens, fewer than the {max_length} asked for.",
-            f"Set the longest text to {usable} or less.",
-            field="params.max_length",
-        )
-    options = {"local_files_only": True, "trust_remote_code": False}
+    tokenizer, pad_id = load_tokenizer(ref, max_length)
     try:
         encoder, report = AutoModel.from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
+            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **_LOCAL
         )
-        fast = AutoTokenizer.from_pretrained(folder, **options)
     except Exception as error:  # transformers raises whatever the damaged file provokes
         log.info("Loading %s failed", ref.id, exc_info=True)
         raise UserError(
@@ -155,14 +147,46 @@ def load_base(ref: BaseModelRef, max_length: int) -> Base:
             field="base_model",
         )
     width = getattr(encoder.config, "hidden_size", None)
+    if width is None:
+        raise UserError("base_model_unsupported", f"{ref.id} is no text encoder.", _HINT, field="base_model")
+    return Base(encoder, tokenizer, pad_id=pad_id, width=width)
+
+
+def load_tokenizer(ref: BaseModelRef, max_length: int) -> tuple[Tokenizer, int]:
+    """The tokenizer of a Hugging Face folder, cutting at `max_length` and never padding, and the id that pads.
+
+    Raises UserError `base_model_invalid`, `base_model_unsupported`, `remote_code` or `max_length_unsupported`.
+    """
+    config = _read_config(ref.path)
+    _check_tokenizer(ref.path)
+    positions = config.get("max_position_embeddings")
+    # RoBERTa and its kin start counting positions after the padding index.
+    usable = positions - (config.get("pad_token_id") or 0) - 1 if positions == 514 else positions
+    if isinstance(usable, int) and max_length > usable:
+        raise UserError(
+            "max_length_unsupported",
+            f"{ref.id} reads at most {usable} tokens, fewer than the {max_length} asked for.",
+            f"Set the longest text to {usable} or less.",
+            field="params.max_length",
+        )
+    try:
+        fast = AutoTokenizer.from_pretrained(ref.path, **_LOCAL)
+    except Exception as error:  # transformers raises whatever the damaged file provokes
+        log.info("The tokenizer of %s failed", ref.id, exc_info=True)
+        raise UserError(
+            "base_model_invalid",
+            f"The tokenizer of {ref.id} cannot be loaded: {str(error).splitlines()[0]}",
+            _HINT,
+            field="base_model",
+        ) from error
     backend = getattr(fast, "backend_tokenizer", None)
-    if width is None or not isinstance(backend, Tokenizer):
+    if not isinstance(backend, Tokenizer):
         raise UserError("base_model_unsupported", f"{ref.id} is no text encoder.", _HINT, field="base_model")
     # A copy by way of its file format: exactly what the bundle will hold.
     tokenizer = Tokenizer.from_str(backend.to_str())
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
-    return Base(encoder, tokenizer, pad_id=fast.pad_token_id or 0, width=width)
+    return tokenizer, fast.pad_token_id or 0
 
 
 def freeze_embeddings(encoder: nn.Module) -> None:

@@ -200,7 +200,10 @@ def predict_resources(params: BaseParams, footprint: Footprint) -> Resources:
         tokens = params.batch_size * min(float(params.max_length), 2.0 * footprint.mean_tokens)
         memory += 3 * footprint.weights_bytes + int(tokens * 400 * 1024)
         disk += 3 * 3 * footprint.weights_bytes
-    return Resources(memory_bytes=int(memory), seconds=seconds, disk_bytes=int(disk))
+    fixed = {"preparing": 0.5, "loading": 1.5 + rows * 2e-5, "evaluating": 1.0 + evaluate_s, "exporting": 7.0}
+    fixed |= {"parity": 2.0, "publishing": 3.0}
+    phases = {**fixed, "training": max(1.0, seconds - sum(fixed.values()))}
+    return Resources(memory_bytes=int(memory), seconds=seconds, disk_bytes=int(disk), phases=phases)
 
 
 SPEC = TaskSpec(

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
+from tokenizers import Tokenizer
 
 from modelkit.contracts import Outcome, RunContext, TrainJob
 from modelkit.evaluation import parity
 from modelkit.evaluation import rows as evaluated_rows
 from modelkit.tasks.text_classification import data, export, head, metrics
 from modelkit.tasks.text_classification.finetune import Encoded, FineTuning, predict_logits
-from modelkit.tasks.text_classification.model import Base, Classifier, freeze_embeddings, load_base
+from modelkit.tasks.text_classification.model import Base, Classifier, freeze_embeddings, load_base, load_tokenizer
 from modelkit.tasks.text_classification.predict import softmax
 from modelkit.tasks.text_classification.spec import SPEC, Params
 from modelkit.training.checkpoints import disk_full_is_user_error
@@ -50,7 +51,7 @@ def run(ctx: RunContext, job: TrainJob) -> Outcome:
         Encoded.of(data.tokenize(base.tokenizer, part.texts, base.pad_id), part.targets)
         for part in (dataset.train, dataset.validation)
     )
-    _show_first_batch(ctx, params, base, dataset, train)
+    _show_first_batch(ctx, params, base.tokenizer, base.pad_id, dataset, train)
     _warn_of_unknown_words(ctx, job, base, train)
 
     reporter.phase("training")
@@ -185,17 +186,34 @@ def _train(
     ).train()
 
 
-def _show_first_batch(ctx: RunContext, params: Params, base: Base, dataset: data.Dataset, train: Encoded) -> None:
+def preview(ctx: RunContext, job: TrainJob) -> None:
+    """The artifact `first_batch` without a training: what `run` would feed first, from the same tokenizer and collator.
+
+    Reads as `run` does and raises the same UserErrors, but loads no weights.
+    """
+    params = cast(Params, job.params)
+    dataset = data.load(job.dataset)
+    tokenizer, pad_id = load_tokenizer(job.base_model, params.max_length)
+    train = Encoded.of(data.tokenize(tokenizer, dataset.train.texts, pad_id), dataset.train.targets)
+    _show_first_batch(ctx, params, tokenizer, pad_id, dataset, train)
+
+
+def _show_first_batch(
+    ctx: RunContext, params: Params, tokenizer: Tokenizer, pad_id: int, dataset: data.Dataset, train: Encoded
+) -> None:
     """The artifact `first_batch`: rows that went through the collator, read back from its tensors."""
     rows = data.plan_epoch(train.lengths, params.batch_size, seed=params.seed, epoch=0)[0][:SHOWN_ROWS]
-    batch = data.collate([train.ids[row] for row in rows], base.pad_id, "cpu")
+    batch = data.collate([train.ids[row] for row in rows], pad_id, "cpu")
     texts = [dataset.train.texts[row] for row in rows]
     labels = [dataset.labels[train.targets[row]] for row in rows]
     content = {
-        "rows": data.describe_batch(batch, texts, labels, base.tokenizer),
+        "rows": data.describe_batch(batch, texts, labels, tokenizer),
+        "shape": [len(rows), int(batch["input_ids"].shape[1])],
         "max_length": params.max_length,
         "truncated_fraction": float((train.lengths >= params.max_length).mean()),
         "mean_tokens": float(train.lengths.mean()),
+        "unknown_fraction": data.unknown_fraction(tokenizer, train.ids),
+        "train_rows": len(train),
     }
     _artifact(ctx, "first_batch", content)
 
