@@ -7,6 +7,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from apps.core.models import Record, SlugField
+from apps.core.wording import told
 
 
 class Role(models.TextChoices):
@@ -90,4 +91,4 @@ class AuditEntry(models.Model):
     @property
     def shown_details(self) -> list[tuple[str, object]]:
         """The details that say something."""
-        return [(name, value) for name, value in self.details.items() if value is not None and value != ""]
+        return [(name, value) for name, value in told(self.details).items() if value is not None and value != ""]

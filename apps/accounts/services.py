@@ -21,6 +21,7 @@ from apps.accounts.models import ApiToken, AuditEntry, Membership, Role, User, W
 from apps.accounts.signals import tokens_changed
 from apps.core.errors import Conflict, Forbidden, Invalid
 from apps.core.models import slug_validator
+from modelkit.wording import pack
 
 MAX_TOKEN_DAYS = 3650
 
@@ -33,7 +34,7 @@ def audit_record(*, by: Identity, action: str, target: str, details: dict[str, A
         token=by.token,
         action=action,
         target=target[:200],
-        details=details or {},
+        details=pack(details or {}),
         request_id=by.request_id,
     )
 

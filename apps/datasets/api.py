@@ -193,10 +193,7 @@ def version_rows(request: HttpRequest, name: Name, number: Number, query: Query[
 @require(Role.VIEWER)
 def version_checks(request: HttpRequest, name: Name, number: Number) -> schemas.ChecksOut:
     version = selectors.version_by_number(caller(request).workspace, name, number)
-    keys = schemas.CheckDetailOut.model_fields
-    return schemas.ChecksOut(
-        items=[schemas.CheckDetailOut(**{key: check[key] for key in keys}) for check in version.checks]
-    )
+    return schemas.ChecksOut(items=[schemas.CheckDetailOut.of(check) for check in version.checks])
 
 
 @router.get("/datasets/{name}/versions/{number}/stats", response=dict[str, Any], summary="Show statistics")

@@ -11,11 +11,14 @@ A version's life:
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
 from apps.core.models import Record, SlugField, Transition
+from apps.core.wording import told
 
 
 class Dataset(Record):
@@ -77,6 +80,12 @@ class DatasetVersion(Record):
     @property
     def ref(self) -> str:
         return f"{self.dataset.name}@{self.number}"
+
+    @property
+    def problem(self) -> dict[str, Any] | None:
+        """`error` in the reader's language."""
+        problem: dict[str, Any] | None = told(self.error)
+        return problem
 
     def __str__(self) -> str:
         return self.ref

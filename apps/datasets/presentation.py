@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
 from django.utils.translation import ngettext
 
+from apps.core.wording import told
 from apps.datasets.models import DatasetVersion, VersionStatus
 
 CHECK_TITLES: dict[str, str | Promise] = {
@@ -118,7 +119,7 @@ def check_view(check: dict[str, Any]) -> CheckView:
         fix=check["fix"],
         fix_title=str(FIX_TITLES.get(check["fix"] or "", "")),
         columns=[str(_COLUMNS.get(column, column)) for column in columns],
-        rows=[[_cell(example.get(column)) for column in columns] for example in check["examples"]],
+        rows=[[_cell(told(example.get(column))) for column in columns] for example in check["examples"]],
         count=check["count"],
     )
 

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import User, Workspace
 from apps.core.models import Record, SlugField, Transition
+from apps.core.wording import SentenceField
 from apps.registry.models import ModelVersion
 
 
@@ -60,7 +61,7 @@ class Revision(Record):
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="revisions")
     weight = models.PositiveSmallIntegerField(default=0)
     status = models.CharField(max_length=20, choices=RevisionStatus, default=RevisionStatus.PENDING)
-    reason = models.CharField(max_length=1000, blank=True)
+    reason = SentenceField(blank=True)
     golden = models.JSONField(null=True)
     live_at = models.DateTimeField(null=True)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from apps.core.wording import told
 from apps.deployments.models import TimelineEntry
 
 _TONES = {"live": "good", "failed": "failed", "stop": "warning", "rollback": "warning"}
@@ -55,4 +56,4 @@ def _detail(entry: TimelineEntry) -> str:
     if entry.kind == "live" and golden:
         said = _("%(agree)s of %(total)s golden answers agree, largest drift %(drift).4f")
         return said % {"agree": golden["agree"], "total": golden["total"], "drift": golden["max_drift"]}
-    return str(details.get("reason", ""))
+    return str(told(details.get("reason", "")))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from ninja import Schema
 from pydantic import ConfigDict, Field, StrictInt
 
+from apps.core.wording import told
 from apps.deployments.backend import serving_backend
 from apps.deployments.models import Endpoint, Revision, TimelineEntry
 
@@ -56,7 +57,7 @@ class RevisionOut(Schema):
             model=revision.model_version.ref,
             weight=revision.weight,
             status=revision.status,
-            reason=revision.reason,
+            reason=told(revision.reason),
         )
 
 
@@ -103,5 +104,5 @@ class TimelineOut(Schema):
             kind=entry.kind,
             revision=entry.revision,
             model_ref=entry.model_ref,
-            details=entry.details,
+            details=told(entry.details),
         )

@@ -18,6 +18,7 @@ from apps.accounts.models import Role, User
 from apps.accounts.services import audit_record
 from apps.core.errors import Conflict, Invalid
 from apps.core.models import slug_validator
+from apps.core.wording import told
 from apps.deployments.models import (
     DesiredState,
     Endpoint,
@@ -31,6 +32,7 @@ from apps.deployments.selectors import endpoint_by_name, main_revision, revision
 from apps.jobs import queue
 from apps.registry.models import ModelVersion
 from apps.registry.selectors import version_by_reference
+from modelkit.wording import pack
 
 #: A revision in one of these has a runner, or is about to get one.
 UNDER_WAY = (RevisionStatus.PENDING, RevisionStatus.STARTING, RevisionStatus.LIVE)
@@ -191,12 +193,10 @@ def revision_move(
     revision: Revision, to: RevisionStatus, *, reason: str = "", actor: User | None = None, **values: Any
 ) -> bool:
     """Change a revision's state, if it still is in the one that was read; False when somebody else was faster."""
-    changed = Revision.objects.filter(pk=revision.pk, status=revision.status).update(
-        status=to, reason=reason[:1000], **values
-    )
+    changed = Revision.objects.filter(pk=revision.pk, status=revision.status).update(status=to, reason=reason, **values)
     if changed:
         RevisionTransition.objects.create(
-            revision=revision, actor=actor, from_status=revision.status, to_status=to, reason=reason[:500]
+            revision=revision, actor=actor, from_status=revision.status, to_status=to, reason=reason
         )
         revision.status, revision.reason = to, reason
     return bool(changed)
@@ -219,7 +219,7 @@ def timeline_note(
         kind=kind,
         revision=revision.number if revision is not None else None,
         model_ref=revision.model_version.ref if revision is not None else "",
-        details={**shares, **(details or {})},
+        details=pack({**shares, **(details or {})}),
     )
 
 
@@ -269,7 +269,7 @@ def _check_weights(endpoint: Endpoint, weights: Mapping[int, int]) -> None:
         elif weight and known[number].status == RevisionStatus.FAILED:
             fields[place] = _("Revision %(number)s failed: %(reason)s") % {
                 "number": number,
-                "reason": known[number].reason,
+                "reason": told(known[number].reason),
             }
     if not fields and sum(weights.values()) != 100:
         total = sum(weights.values())

@@ -14,11 +14,14 @@ child if it still lives, else requeues. Detail that grows (events, log lines, cu
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
 from apps.core.models import Record, SlugField, Transition
+from apps.core.wording import told
 from apps.datasets.models import DatasetVersion
 from apps.registry.models import BaseModel, ModelVersion
 
@@ -94,6 +97,12 @@ class Job(Record):
             models.Index(fields=["status", "-priority", "queued_at"], name="jobs_job_queue"),
             models.Index(fields=["status", "lease_expires_at"], name="jobs_job_sweep"),
         ]
+
+    @property
+    def problem(self) -> dict[str, Any] | None:
+        """`error` in the reader's language."""
+        problem: dict[str, Any] | None = told(self.error)
+        return problem
 
     def __str__(self) -> str:
         return f"#{self.number} {self.title}"

@@ -26,6 +26,7 @@ from apps.registry.models import Alias, AliasChange, BaseModel, ModelVersion, Re
 from apps.registry.reports import report_of_job
 from modelkit import catalog
 from modelkit.contracts import BundledBaseModel
+from modelkit.wording import say
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +208,7 @@ def model_version_publish(
                 details={"job": job_public_id, "parent": parent.ref if parent else None},
             )
             if model.versions.count() == 1:
-                reason = "first version"
+                reason = say("first version")
                 Alias.objects.create(model=model, name=CHAMPION, version=version)
                 AliasChange.objects.create(model=model, alias=CHAMPION, to_status=str(number), reason=reason)
     if created:

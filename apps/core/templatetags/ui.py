@@ -19,6 +19,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from apps.core.wording import told
 from modelkit import catalog
 
 register = template.Library()
@@ -47,6 +48,9 @@ _NAVIGATION = (
     ("worker_list", gettext_lazy("Workers"), "server"),
     ("settings", gettext_lazy("Settings"), "settings"),
 )
+
+
+register.filter("told", told)
 
 
 @register.simple_tag

@@ -20,6 +20,7 @@ from modelkit.data import encoding as encodings
 from modelkit.data.json_stream import OBJECT_LIMIT, flat, read_array
 from modelkit.data.options import ReadOptions
 from modelkit.errors import UserError
+from modelkit.wording import say
 
 #: Longest cell in characters. A longer one is nearly always a quote that was never closed.
 CELL_LIMIT = 1_000_000
@@ -97,9 +98,11 @@ def _lines(file: TextIO) -> Iterator[str]:
 def _too_large(line: int, limit: int) -> UserError:
     return UserError(
         "cell_too_large",
-        f"A cell in the row that begins on line {line} is longer than {limit:,} characters.",
-        f"Look for a quote that is never closed on line {line}; else shorten the cell.",
+        "A cell in the row that begins on line {line} is longer than {limit:,} characters.",
+        "Look for a quote that is never closed on line {line}; else shorten the cell.",
         field="file",
+        line=line,
+        limit=limit,
     )
 
 
@@ -130,9 +133,11 @@ class TableFile:
         if len(columns) > MAX_COLUMNS:
             raise UserError(
                 "too_many_columns",
-                f"The file has {len(columns):,} columns; at most {MAX_COLUMNS:,} are read.",
+                "The file has {count:,} columns; at most {limit:,} are read.",
                 "Check the delimiter, or keep only the columns needed.",
                 field="delimiter",
+                count=len(columns),
+                limit=MAX_COLUMNS,
             )
         self.found = Found(
             file=name,
@@ -196,9 +201,13 @@ class TableFile:
         for _, value in islice(self._objects(format), PROFILE_ROWS):
             keys.update(dict.fromkeys(value))
         if not keys:
-            example = 'for example {"text": "My card has not arrived", "label": "card_arrival"}'
+            example = '{"text": "My card has not arrived", "label": "card_arrival"}'
             raise UserError(
-                "no_rows", "The file holds no JSON objects.", f"Each row is an object, {example}.", field="file"
+                "no_rows",
+                "The file holds no JSON objects.",
+                "Each row is an object, for example {example}.",
+                field="file",
+                example=example,
             )
         return tuple(keys)
 
@@ -220,9 +229,11 @@ class TableFile:
                     raise _too_large(line, CELL_LIMIT) from None
                 raise UserError(
                     "not_a_table",
-                    f"Line {line} cannot be read: {error}.",
+                    "Line {line} cannot be read: {error}.",
                     "Save the table as CSV (UTF-8).",
                     field="file",
+                    line=line,
+                    error=error,
                 ) from None
 
     def _delimited_rows(self) -> Iterator[Row]:
@@ -263,7 +274,7 @@ class TableFile:
                 if isinstance(value, dict):
                     yield line, value
                 else:
-                    self._malformed(line, "not an object")
+                    self._malformed(line, say("not an object"))
 
     def _json_lines(self, file: TextIO) -> Iterator[tuple[int, Any]]:
         for number, line in enumerate(_lines(file), start=1):
@@ -272,7 +283,7 @@ class TableFile:
             try:
                 value = json.loads(line)
             except (json.JSONDecodeError, RecursionError) as error:
-                self._malformed(number, getattr(error, "msg", "nested too deeply"))
+                self._malformed(number, getattr(error, "msg", say("nested too deeply")))
                 continue
             yield number, value
 

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from modelkit.wording import Sentence
+
 #: `(workspace public id, endpoint name)`.
 EndpointKey = tuple[str, str]
 
@@ -87,7 +89,7 @@ class GoldenReplay(_Strict):
 class ObservedRevision(_Strict):
     number: int
     status: RevisionStatus
-    reason: str = ""
+    reason: Sentence = ""
     pid: int | None = None
     golden: GoldenReplay | None = None
     started_s: float | None = None
