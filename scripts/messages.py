@@ -42,6 +42,7 @@ def spec_messages() -> Iterator[tuple[str, str]]:
     """Every text of a spec that a page shows, with the file it comes from."""
     sys.path[:0] = [str(ROOT), str(ROOT / "platform")]
     from modelkit import catalog
+    from modelkit.serving import plan
 
     for task in catalog.tasks().values():
         place = f"platform/modelkit/tasks/{task.name}/spec.py"
@@ -50,6 +51,8 @@ def spec_messages() -> Iterator[tuple[str, str]]:
         texts += [text for preset in task.presets for text in (preset.title, preset.summary)]
         texts += [text for metric in task.metrics for text in (metric.title, metric.help)]
         yield from ((text, place) for text in [*texts, *_schema_texts(task.params.model_json_schema())] if text)
+    for text in _schema_texts(plan.Limits.model_json_schema()):
+        yield text, "platform/modelkit/serving/plan.py"
     for method in catalog.methods().values():
         place = f"platform/modelkit/compression/{method.name}/spec.py"
         texts = [method.title, method.summary, *_schema_texts(method.params.model_json_schema())]

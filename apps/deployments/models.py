@@ -44,7 +44,7 @@ class Endpoint(Record):
     task = models.CharField(max_length=63)
     running = models.BooleanField(default=True, help_text="Desired: runs, or stopped by the user.")
     status = models.CharField(max_length=20, choices=EndpointStatus, default=EndpointStatus.PENDING)
-    limits = models.JSONField(default=dict)
+    limits = models.JSONField(default=dict, help_text="modelkit.serving.plan.Limits, as far as they are set.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["workspace", "name"], name="deployments_endpoint_name")]
@@ -80,7 +80,9 @@ class TimelineEntry(models.Model):
     endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="timeline")
     at = models.DateTimeField(auto_now_add=True)
     actor = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
-    kind = models.CharField(max_length=30, help_text="create, deploy, live, failed, traffic, rollback, stop, start")
+    kind = models.CharField(
+        max_length=30, help_text="create, deploy, live, failed, traffic, rollback, stop, start, limits"
+    )
     revision = models.PositiveIntegerField(null=True)
     model_ref = models.CharField(max_length=140, blank=True)
     details = models.JSONField(default=dict)
