@@ -136,9 +136,7 @@ def test_the_settings_tab_changes_title_and_limits(team: Team, endpoint: Endpoin
     assert "Inputs per request" in viewer
 
 
-def test_a_limit_out_of_bounds_is_refused_at_its_field(
-    team: Team, endpoint: Endpoint
-) -> None:
+def test_a_limit_out_of_bounds_is_refused_at_its_field(team: Team, endpoint: Endpoint) -> None:
     refused = team.developer.browser().post(
         "/endpoints/intents/settings", {"title": "Kept", "max_batch": "9000", "max_bytes": "some"}
     )
