@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponseBase
 from ninja import Path, Query, Router, Status
 from pydantic import ValidationError
 
-from apps.accounts.auth import Identity, require
+from apps.accounts.auth import caller, require
 from apps.accounts.models import Role
 from apps.core.errors import AppError, Invalid
 from apps.core.idempotency import idempotent
@@ -24,12 +24,6 @@ from apps.datasets.samples import sample_import
 router = Router(tags=["Datasets"])
 Name = Annotated[str, Path(max_length=63)]
 Number = Annotated[int, Path(ge=1, le=2_147_483_647)]
-
-
-def caller(request: HttpRequest) -> Identity:
-    """Who is calling, after authentication."""
-    identity: Identity = request.auth  # type: ignore[attr-defined]
-    return identity
 
 
 @router.get("/datasets", response=Page[schemas.DatasetOut], summary="List datasets")

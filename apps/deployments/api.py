@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from django.http import HttpRequest
 from ninja import Path, Query, Router, Status
 
-from apps.accounts.auth import Identity, require
+from apps.accounts.auth import caller, require
 from apps.accounts.models import Role
 from apps.core.idempotency import idempotent
 from apps.core.pagination import Page, PageQuery, page_of
@@ -17,12 +17,6 @@ from apps.deployments.schemas import EndpointIn, EndpointOut, EndpointPatch, Rev
 
 router = Router(tags=["Endpoints"])
 Name = Annotated[str, Path(max_length=63)]
-
-
-def caller(request: HttpRequest) -> Identity:
-    """Who is calling, after authentication."""
-    identity: Identity = request.auth  # type: ignore[attr-defined]
-    return identity
 
 
 def _get(request: HttpRequest, name: str) -> Endpoint:
