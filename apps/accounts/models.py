@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
+from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext_lazy as _
 
 from apps.core.models import Record, SlugField
@@ -87,6 +88,26 @@ class AuditEntry(models.Model):
     class Meta:
         ordering = ("-at", "-id")
         indexes = [models.Index(fields=["workspace", "-at"], name="accounts_audit_recent")]
+
+    @property
+    def href(self) -> str:
+        """The page of the thing, as far as it has one; it may be gone by now."""
+        noun, _, verb = self.action.partition(".")
+        name, _, number = self.target.partition("@")
+        places = {
+            "job": ("job_detail", [self.details.get("id", "")]),
+            "dataset": ("dataset_version", [name, number]) if number else ("dataset_detail", [name]),
+            "model": ("model_version", [name, number]) if number else ("model_detail", [name]),
+            "alias": ("model_detail", [name]),
+            "endpoint": ("endpoint_detail", [name]),
+        }
+        if noun not in places or verb == "delete":
+            return ""
+        page, args = places[noun]
+        try:
+            return reverse(page, args=args)
+        except NoReverseMatch:  # a target from before such things had pages
+            return ""
 
     @property
     def shown_details(self) -> list[tuple[str, object]]:

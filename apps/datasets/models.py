@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import models
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
@@ -29,6 +30,9 @@ class Dataset(Record):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["workspace", "name"], name="datasets_dataset_name")]
+
+    def get_absolute_url(self) -> str:
+        return reverse("dataset_detail", args=[self.name])
 
     def __str__(self) -> str:
         return self.title or self.name
@@ -86,6 +90,9 @@ class DatasetVersion(Record):
         """`error` in the reader's language."""
         problem: dict[str, Any] | None = told(self.error)
         return problem
+
+    def get_absolute_url(self) -> str:
+        return reverse("dataset_version", args=[self.dataset.name, self.number])
 
     def __str__(self) -> str:
         return self.ref

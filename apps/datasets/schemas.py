@@ -8,10 +8,10 @@ from typing import Any, Literal, Self
 from ninja import Schema
 from pydantic import ConfigDict, Field
 
+from apps.core.uses import Use
 from apps.datasets.models import Dataset, DatasetVersion
 from apps.datasets.presentation import check_view
 from apps.datasets.row_browser import VersionDiff
-from apps.datasets.selectors import VersionUser
 
 
 class DatasetIn(Schema):
@@ -208,5 +208,5 @@ class UserOut(Schema):
     name: str
 
     @classmethod
-    def of(cls, user: VersionUser) -> UserOut:
+    def of(cls, user: Use) -> UserOut:
         return cls(kind=user.kind, name=user.name)

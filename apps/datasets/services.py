@@ -78,7 +78,7 @@ def dataset_delete(*, by: Identity, dataset: Dataset) -> None:
     versions = list(versions_of(dataset))
     users = version_users(versions)
     if users:
-        listed = ", ".join(f"{user.kind} {user.name}" for user in users[:10])
+        listed = ", ".join(f"{user.title} {user.name}" for user in users[:10])
         raise Conflict(
             _("The dataset %(name)s is in use: %(users)s.") % {"name": dataset.name, "users": listed},
             code="in_use",

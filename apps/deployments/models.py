@@ -12,6 +12,7 @@ the serving agent observed.
 from __future__ import annotations
 
 from django.db import models
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import User, Workspace
@@ -49,6 +50,9 @@ class Endpoint(Record):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["workspace", "name"], name="deployments_endpoint_name")]
 
+    def get_absolute_url(self) -> str:
+        return reverse("endpoint_detail", args=[self.name])
+
     def __str__(self) -> str:
         return self.title or self.name
 
@@ -68,6 +72,12 @@ class Revision(Record):
     class Meta:
         ordering = ("-number",)
         constraints = [models.UniqueConstraint(fields=["endpoint", "number"], name="deployments_revision_number")]
+
+    def get_absolute_url(self) -> str:
+        return self.endpoint.get_absolute_url()
+
+    def __str__(self) -> str:
+        return f"{self.endpoint.name} #{self.number}"
 
 
 class RevisionTransition(Transition):

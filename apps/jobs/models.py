@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import models
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
@@ -103,6 +104,9 @@ class Job(Record):
         """`error` in the reader's language."""
         problem: dict[str, Any] | None = told(self.error)
         return problem
+
+    def get_absolute_url(self) -> str:
+        return reverse("job_detail", args=[self.public_id])
 
     def __str__(self) -> str:
         return f"#{self.number} {self.title}"

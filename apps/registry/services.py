@@ -20,6 +20,7 @@ from apps.accounts.models import AuditEntry, Role, User, Workspace
 from apps.accounts.services import audit_record
 from apps.core.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from apps.core.models import slug_validator
+from apps.core.uses import Use
 from apps.datasets.models import DatasetVersion
 from apps.registry import bundles, folders, mlflow_gateway, selectors
 from apps.registry.models import Alias, AliasChange, BaseModel, ModelVersion, RegisteredModel
@@ -338,9 +339,9 @@ def _delete_in_mlflow(delete: Any, model: RegisteredModel) -> None:
         ) from error
 
 
-def _refuse_in_use(name: str, users: list[selectors.User]) -> None:
+def _refuse_in_use(name: str, users: list[Use]) -> None:
     if users:
-        listed = ", ".join(f"{user.kind} {user.name}" for user in users)
+        listed = ", ".join(f"{user.title} {user.name}" for user in users)
         raise Conflict(
             _("%(name)s is in use: %(users)s.") % {"name": name, "users": listed},
             code="in_use",

@@ -53,7 +53,7 @@ def _endpoints(workspace: Workspace) -> list[Attention]:
             title = _("%(name)s runs on its last good revision") % {"name": endpoint.name}
         tone = "failed" if endpoint.status == EndpointStatus.FAILED else "warning"
         detail = told(failed.reason) if failed else ""
-        found.append(Attention(tone, "alert", title, detail, address("endpoint_detail", endpoint.name), _("Open")))
+        found.append(Attention(tone, "alert", title, detail, endpoint.get_absolute_url(), _("Open")))
     return found
 
 
@@ -78,7 +78,7 @@ def _jobs(workspace: Workspace) -> list[Attention]:
             "alert",
             _("Job #%(number)s failed") % {"number": job.number},
             str((job.problem or {}).get("message", "")) or job.title,
-            address("job_detail", job.public_id),
+            job.get_absolute_url(),
             _("Open"),
         )
         for job in failed.order_by(F("finished_at").desc())[:3]
@@ -89,7 +89,7 @@ def _datasets(workspace: Workspace) -> list[Attention]:
     """What cannot be used at all comes before what could be better."""
     unusable, mendable = [], []
     for version in newest_versions(workspace):
-        href = address("dataset_version", version.dataset.name, version.number)
+        href = version.get_absolute_url()
         if version.status == VersionStatus.NEEDS_MAPPING:
             detail = _("Say which columns hold the text and the label.")
             title = _("%(ref)s needs its columns mapped") % {"ref": version.ref}

@@ -15,7 +15,6 @@ from apps.datasets.models import DatasetVersionTransition, VersionStatus
 from apps.deployments.models import TimelineEntry
 from apps.jobs.models import JobKind, JobStatus, JobTransition
 from apps.jobs.presenting import best_figure
-from apps.monitoring.home.overview import address
 from apps.registry.models import AliasChange
 
 
@@ -70,7 +69,7 @@ def _jobs(workspace: Workspace, limit: int) -> list[Happening]:
             sentence, tone, icon = _("Job {job} failed"), "failed", "x"
             detail = str((job.problem or {}).get("message", "")) or told(row.reason)
         text = format_html(sentence, job=number, version=format_html("<b>{}</b>", published))
-        found.append(Happening(row.at, tone, icon, text, detail, address("job_detail", job.public_id)))
+        found.append(Happening(row.at, tone, icon, text, detail, job.get_absolute_url()))
     return found
 
 
@@ -91,7 +90,7 @@ def _datasets(workspace: Workspace, limit: int) -> list[Happening]:
             counted = _("%(n)s rows") % {"n": f"{version.rows:,}"}
             detail = f"{counted} · {detail}" if detail else counted
         text = format_html(sentence, version=format_html("<b>{}</b>", version.ref))
-        href = address("dataset_version", version.dataset.name, version.number)
+        href = version.get_absolute_url()
         found.append(Happening(row.at, tone, icon, text, detail, href))
     return found
 
@@ -107,7 +106,7 @@ def _aliases(workspace: Workspace, limit: int) -> list[Happening]:
             model=format_html("<b>{}</b>", row.model.name),
             alias=row.alias,
         )
-        found.append(Happening(row.at, "", "trophy", text, _who(row.actor), address("model_detail", row.model.name)))
+        found.append(Happening(row.at, "", "trophy", text, _who(row.actor), row.model.get_absolute_url()))
     return found
 
 
@@ -135,5 +134,5 @@ def _endpoints(workspace: Workspace, limit: int) -> list[Happening]:
         shares = ", ".join(f"{number}: {weight} %" for number, weight in weights.items())
         reason = str(told(row.details.get("reason", "")))
         detail = " · ".join(part for part in (reason, shares, _who(row.actor)) if part)
-        found.append(Happening(row.at, tone, icon, text, detail, address("endpoint_detail", row.endpoint.name)))
+        found.append(Happening(row.at, tone, icon, text, detail, row.endpoint.get_absolute_url()))
     return found
