@@ -9,17 +9,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db.models import Model
-from django.utils.translation import gettext
-from django.utils.translation import gettext_noop as noop
+from django.utils.translation import gettext, gettext_noop
 
 #: Marked for the catalog; the API says them in English, as they are ids there.
 KINDS = (
-    noop("job"),
-    noop("dataset version"),
-    noop("base model"),
-    noop("model version"),
-    noop("alias"),
-    noop("revision"),
+    gettext_noop("job"),
+    gettext_noop("dataset version"),
+    gettext_noop("base model"),
+    gettext_noop("model version"),
+    gettext_noop("alias"),
+    gettext_noop("revision"),
 )
 
 
