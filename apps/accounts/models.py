@@ -112,4 +112,13 @@ class AuditEntry(models.Model):
     @property
     def shown_details(self) -> list[tuple[str, object]]:
         """The details that say something."""
-        return [(name, value) for name, value in told(self.details).items() if value is not None and value != ""]
+        return [
+            (name, _listed(value)) for name, value in told(self.details).items() if value is not None and value != ""
+        ]
+
+
+def _listed(value: object) -> object:
+    """A nested value of JSON as people write it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_listed(item)}" for name, item in value.items())
+    return ", ".join(str(_listed(item)) for item in value) if isinstance(value, list) else value

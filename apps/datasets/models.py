@@ -100,3 +100,7 @@ class DatasetVersion(Record):
 
 class DatasetVersionTransition(Transition):
     version = models.ForeignKey(DatasetVersion, on_delete=models.CASCADE, related_name="transitions")
+
+    @property
+    def title(self) -> str:
+        return str(VersionStatus(self.to_status).label)

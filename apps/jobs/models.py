@@ -116,6 +116,10 @@ class JobTransition(Transition):
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="transitions")
     attempt = models.PositiveSmallIntegerField(default=0)
 
+    @property
+    def title(self) -> str:
+        return str(JobStatus(self.to_status).label)
+
 
 class Device(models.Model):
     """A slot of a worker host: its CPU, or one GPU. `job` is the lease."""

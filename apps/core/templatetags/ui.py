@@ -50,7 +50,15 @@ _NAVIGATION = (
 )
 
 
+_SPLITS = {"train": gettext_lazy("train"), "validation": gettext_lazy("validation"), "test": gettext_lazy("test")}
+
 register.filter("told", told)
+
+
+@register.filter
+def split_title(split: str) -> str:
+    """The name of a split inside a sentence."""
+    return str(_SPLITS.get(split, split))
 
 
 @register.simple_tag

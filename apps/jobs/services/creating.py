@@ -81,7 +81,7 @@ def _freeze(*, by: Identity, plan: Plan, cloned_from: Job | None) -> Job:
         )
         job.spec = plan.spec | {"job": job.public_id}
         job.save()
-        JobTransition.objects.create(job=job, actor=by.user, to_status=JobStatus.QUEUED, reason=say("Created"))
+        JobTransition.objects.create(job=job, actor=by.user, to_status=JobStatus.QUEUED, reason=say("Job created"))
         audit_record(
             by=by, action="job.create", target=f"#{job.number}", details={"id": job.public_id, "kind": job.kind}
         )
