@@ -11,13 +11,14 @@ import signal
 import threading
 from typing import Any
 
+from apps.core.errors import Unavailable
 from apps.jobs import services
 from apps.jobs.models import Job, JobStatus
 from modelkit.errors import UserError
 from modelkit.jobfolder import Child, JobFolder
 from modelkit.run import DISK_FULL
 from modelkit.tracking.sink import SinkRefused, SinkUnavailable
-from modelkit.wording import pack, say, unpack
+from modelkit.wording import both, pack, say, unpack
 from workers import context, devices, launching, mirror, publishing, stopping
 from workers.reporter import Ended, Lease, follow
 
@@ -88,20 +89,25 @@ def _only_publishing_left(folder: JobFolder) -> bool:
 
 
 def _launch(job: Job, lease: Lease) -> Child | None:
-    """Start the child, waiting for a launcher that is down; None when a cancel or the worker's stop comes first."""
-    folder = context.prepare(job)
+    """Start the child, waiting for a launcher or inputs that are away; None when a cancel or a stop comes first."""
     settings = devices.launch_settings(job.device.name if hasattr(job, "device") else "cpu:0")
     told = False
+    message: str
     while True:
         try:
-            child = launching.launch(folder, attempt=job.attempt, **settings)
-            services.job_notice_withdraw(job=job, owner=lease.owner, code="launcher_down")
+            child = launching.launch(context.prepare(job), attempt=job.attempt, **settings)
+            for code in ("launcher_down", "inputs_away"):
+                services.job_notice_withdraw(job=job, owner=lease.owner, code=code)
             return child
         except launching.LauncherUnavailable as error:
             logger.warning("Job %s: %s", job.public_id, error)
-        if not told:
+            code = "launcher_down"
             message = say("The launcher of this host does not answer; the job starts when it is back.")
-            services.job_notice(job=job, owner=lease.owner, code="launcher_down", message=message)
+        except Unavailable as error:
+            logger.warning("Job %s: its inputs are not to be had: %s", job.public_id, error)
+            code, message = "inputs_away", both(error.reason, say("The job starts when it is back."))
+        if not told:
+            services.job_notice(job=job, owner=lease.owner, code=code, message=message)
             told = True
         stopping.sleep(1.0)
         lease.check()

@@ -5,6 +5,7 @@ Services raise these; the API answers them as JSON and pages show them beside th
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -84,6 +85,17 @@ class Unavailable(AppError):
     code = "unavailable"
 
 
+class DiskFull(AppError):
+    """The server has no room for what was sent; nothing of it is kept."""
+
+    status = 507
+    code = "disk_full"
+
+    def __init__(self) -> None:
+        hint = _("Ask an admin to free some space, for example by deleting old jobs and datasets; then send it again.")
+        super().__init__(str(_("The server's disk is full.")), hint=str(hint))
+
+
 class TooLarge(AppError):
     """The body is larger than what is accepted."""
 
@@ -112,7 +124,11 @@ CODES = {
     429: "too_many_requests",
     500: "internal",
     503: "unavailable",
+    507: "disk_full",
 }
+
+#: No room on the file system, or none left for this user.
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def error_body(request: HttpRequest, error: AppError) -> dict[str, Any]:
@@ -157,7 +173,11 @@ def of_user_error(error: UserError, *, status: int = 422) -> AppError:
 def of_crash(error: Exception) -> AppError:
     """What may be told of an error that nobody meant to raise."""
     if isinstance(error, OperationalError):
+        if "disk is full" in str(error):
+            return DiskFull()
         return Unavailable("The database is busy or down.", hint="Send the same request again in a moment.")
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return DiskFull()
     return of_status(500)
 
 

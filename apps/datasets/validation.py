@@ -119,7 +119,8 @@ def _reject(version: DatasetVersion, code: str, message: str, hint: str) -> None
 
 
 def _incoming_clean() -> None:
-    """Delete what uploads left that broke off with their process."""
+    """Delete what uploads and checks left that broke off with their process."""
+    storage.scratch_clean(older_than=INCOMING_KEPT)
     if not storage.is_local() and not settings.FILE_UPLOAD_TEMP_DIR.exists():
         return
     oldest = (timezone.now() - INCOMING_KEPT).timestamp()

@@ -11,7 +11,7 @@ from apps.accounts.auth import caller, require
 from apps.accounts.models import Role
 from apps.core.idempotency import idempotent
 from apps.core.pagination import Page, PageQuery, page_of
-from apps.registry import downloads, selectors, services
+from apps.registry import downloads, flips, selectors, services
 from apps.registry.schemas import (
     AliasChangeOut,
     AliasIn,
@@ -23,6 +23,8 @@ from apps.registry.schemas import (
     ModelUserOut,
     ModelVersionOut,
     ModelVersionSummary,
+    VersionDiffOut,
+    VersionDiffQuery,
 )
 
 router = Router(tags=["Registry"])
@@ -94,6 +96,16 @@ def version_get(request: HttpRequest, name: Name, number: Number) -> ModelVersio
     version = selectors.version_by_number(caller(request).workspace, name, number)
     users = [ModelUserOut(kind=user.kind, name=user.name) for user in selectors.version_users([version])]
     return ModelVersionOut.detail_of(version, users)
+
+
+@router.get("/models/{name}/versions/{number}/diff", response=VersionDiffOut, summary="Rows answered otherwise")
+@require(Role.VIEWER)
+def version_diff(request: HttpRequest, name: Name, number: Number, query: Query[VersionDiffQuery]) -> VersionDiffOut:
+    workspace = caller(request).workspace
+    version = selectors.version_by_number(workspace, name, number)
+    other = selectors.version_by_number(workspace, name, query.against)
+    found = flips.compare(version, other, kind=query.rows, label=query.label, limit=query.limit)
+    return VersionDiffOut.of(version, other, found)
 
 
 @router.delete("/models/{name}/versions/{number}", response={204: None}, summary="Delete a version")

@@ -9,7 +9,7 @@ from ninja import Schema
 from pydantic import ConfigDict, Field
 
 from apps.core.wording import told
-from apps.registry import mlflow_gateway
+from apps.registry import flips, mlflow_gateway
 from apps.registry.models import AliasChange, BaseModel, ModelVersion, RegisteredModel
 
 
@@ -209,3 +209,52 @@ def _summary(row: ModelVersion) -> dict[str, Any]:
         "size_bytes": row.size_bytes,
         "created_at": row.created_at,
     }
+
+
+class VersionDiffQuery(Schema):
+    """What a version is compared with, and which rows are wanted."""
+
+    against: int = Field(ge=1, le=2**31 - 1, description="Number of the version that stands for before.")
+    rows: flips.Kind = Field("broken", description="broken: right to wrong; mended: the reverse; changed: wrong twice.")
+    label: str = Field("", max_length=500, description="Only rows of this true class.")
+    limit: int = Field(50, ge=1, le=1000)
+
+
+class FlipOut(Schema):
+    row_id: str
+    text: str | None
+    truth: str
+    was: str
+    was_score: float
+    now: str
+    now_score: float
+
+
+class VersionDiffOut(Schema):
+    """Where a version answers otherwise than `against`, over the rows that both were measured on."""
+
+    version: str
+    against: str
+    rows: int = Field(description="Rows that both were measured on.")
+    only_version: int
+    only_against: int
+    broken: int
+    mended: int
+    changed: int
+    unknown: list[str] = Field(description="Versions that keep no answers by row; then there is nothing to compare.")
+    items: list[FlipOut] = Field(description="The rows asked for, the surest answers first.")
+
+    @classmethod
+    def of(cls, version: ModelVersion, other: ModelVersion, found: flips.Comparison) -> VersionDiffOut:
+        return cls(
+            version=version.ref,
+            against=other.ref,
+            rows=found.rows,
+            only_version=found.only_own,
+            only_against=found.only_other,
+            broken=found.counts.get("broken", 0),
+            mended=found.counts.get("mended", 0),
+            changed=found.counts.get("changed", 0),
+            unknown=found.unknown,
+            items=[FlipOut(**vars(row)) for row in found.flips],
+        )

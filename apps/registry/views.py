@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from apps.accounts.auth import identity_of, require
 from apps.accounts.models import Role
 from apps.core.errors import AppError, NotFound, of_user_error
-from apps.registry import cards, downloads, figures, mlflow_gateway, selectors, services
+from apps.registry import cards, downloads, figures, flips, mlflow_gateway, selectors, services
 from apps.registry.forms import FolderForm
 from apps.registry.models import ModelVersion, RegisteredModel
 from modelkit import catalog
@@ -214,7 +214,13 @@ def _diff(request: HttpRequest, version: ModelVersion) -> dict[str, Any]:
         champion = next((row for row in others if any(alias.name == "champion" for alias in row.aliases.all())), None)
         other = version.parent if version.parent in others else champion or (others[0] if others else None)
     rows = cards.class_rows(version, other) if other else []
+    kind = request.GET.get("rows", "broken")
+    chosen_kind: flips.Kind = kind if kind in flips.KINDS else "broken"
+    label = request.GET.get("class", "")
     return {
+        "compared": flips.compare(version, other, kind=chosen_kind, label=label) if other else None,
+        "kind": chosen_kind,
+        "label": label,
         "other": other,
         "others": others,
         "metrics": cards.metric_deltas(version, other),

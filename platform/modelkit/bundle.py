@@ -6,6 +6,7 @@
     tokenizer.json ...   preprocessing
     predictor.py         a copy of the task's `predict.py`, so that the bundle answers where Tuneyard is not installed
     golden.json          frozen inputs and the answers given right after training
+    evaluated.parquet    the answer to each row it was measured on, by the row's id (see `evaluation.rows`)
 
 Does not know how a bundle is made (each task's `export.py`) or how it answers (`predict.py`).
 """
@@ -24,6 +25,7 @@ from modelkit.errors import UserError
 MANIFEST = "manifest.json"
 GOLDEN = "golden.json"
 PREDICTOR = "predictor.py"
+EVALUATED = "evaluated.parquet"
 
 
 class BundleFile(BaseModel):

@@ -7,7 +7,7 @@ import re
 from tests.architecture.conftest import ROOT
 
 _READERS = re.compile(
-    r"(?:env\.(?:text|boolean|integer|folder|paths|items|secret|email)\("
+    r"(?:env\.(?:text|boolean|integer|folder|paths|items|secret|storage|email)\("
     r"|environ\.get\(|environ\[|in os\.environ|getenv\()"
 )
 _NAMED = re.compile(r"\"((?:TUNEYARD_[A-Z_]+)|DATABASE_URL|REDIS_URL|STORAGE_URL|MLFLOW_TRACKING_URI|EMAIL_URL)\"")

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-START_S = 120
+START_S = 300
 STOP_S = 90
 ADMIN_PASSWORD = "an end to end password"
 #: What would point the instance at something other than its own parts.
@@ -81,6 +81,7 @@ class Product:
             except (httpx.HTTPError, ValueError):
                 pass
             time.sleep(0.3)
+        self.stop()
         tail = (self.home / "console.log").read_text(errors="replace")[-4000:]
         raise AssertionError(f"the product did not start; health {health}\n{tail}")
 

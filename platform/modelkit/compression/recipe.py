@@ -15,6 +15,7 @@ from modelkit import catalog
 from modelkit.contracts import DatasetRef, Outcome, Params, RunContext
 from modelkit.errors import Stopped, UserError
 from modelkit.evaluation import parity, score
+from modelkit.evaluation import rows as evaluated
 from modelkit.training.checkpoints import disk_full_is_user_error
 from modelkit.wording import say
 
@@ -105,6 +106,7 @@ def run(
     quality = {name: scores["variant"][name] for name in manifest.metrics if name in scores["variant"]}
     # Serving holds the variant to what was measured here, not to the model it came from.
     step = {"method": method, "params": params.model_dump(mode="json"), "parity": replayed.as_json()}
+    _write_evaluated(target, rows, variant_score.answers)
     with disk_full_is_user_error():
         bundles.seal(
             target,
@@ -126,6 +128,20 @@ def run(
     reporter.progress(1.0)
     log.info("Variant: %d of %d bytes", variant.size_bytes, manifest.size_bytes)
     return Outcome(bundle=target, metrics=scores["variant"], split=split)
+
+
+def _write_evaluated(target: Path, rows: score.Rows, answers: list[dict[str, Any]]) -> None:
+    # A method may have copied its parent's: those are not this variant's answers.
+    (target / bundles.EVALUATED).unlink(missing_ok=True)
+    if rows.truth and "label" in answers[0]:
+        evaluated.write(
+            target,
+            split=rows.split,
+            row_ids=rows.ids,
+            truth=rows.truth,
+            predicted=[answer["label"] for answer in answers],
+            scores=[answer["score"] for answer in answers],
+        )
 
 
 def _go_on(ctx: RunContext, fraction: float) -> None:

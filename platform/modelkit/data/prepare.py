@@ -6,7 +6,6 @@ their final order, check them. What the user can mend comes back in `Prepared.er
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,21 +13,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from modelkit.contracts import Column
-from modelkit.data import checks, roles, splits, stats, store
+from modelkit.data import checks, placing, roles, splits, stats, store
 from modelkit.data.options import FIXES, SPLITS, Part, ReadOptions
 from modelkit.data.readers import PROFILE_ROWS, TableFile
-from modelkit.data.splits import SplitRule
 from modelkit.data.staging import Source, Staged, stage
+from modelkit.data.writing import FORMAT, write_rows
 from modelkit.errors import UserError
 from modelkit.wording import say
 
-FORMAT = 1
-ROW_GROUP_ROWS = 8192
-ROW_GROUP_BYTES = 64 << 20
 #: More classes than this, on more than half as many rows, is a column of texts or ids.
 MANY_CLASSES = 1000
 
@@ -123,10 +117,12 @@ def _run(
     with store.connect(memory_mb=512, scratch=target) as connection:
         connection.execute(f"CREATE VIEW staged AS SELECT * FROM {store.parquet(staging)}")
         _require_classes(connection, label, prepared.mapping)
-        _divide(connection, rule, label)
-        _fix(connection, fixes, label)
-        progress(0.8)
-        prepared.digest = _write(connection, target, prepared.mapping, columns, rule, progress)
+        placement = placing.place(connection, rule, label, fixes)
+    progress(0.8)
+    used = {role.role: prepared.mapping[role.role] for role in columns if role.role in prepared.mapping}
+    prepared.digest = write_rows(
+        staging, target, placement, used, rule, rows=staged.rows, progress=lambda part: progress(0.8 + 0.15 * part)
+    )
     rows_path = target / store.ROWS
     with store.connect(memory_mb=512, scratch=target) as connection:
         connection.execute(f"CREATE VIEW rows AS SELECT * FROM {store.parquet(rows_path)}")
@@ -220,7 +216,7 @@ def _map(prepared: Prepared, sources: Sequence[Source], columns: Sequence[Column
     return True
 
 
-# --- dividing and fixing --------------------------------------------------------------------------------------------
+# --- asked of the staged rows ---------------------------------------------------------------------------------------
 
 
 def _require_classes(connection: duckdb.DuckDBPyConnection, label: str | None, mapping: Mapping[str, str]) -> None:
@@ -241,112 +237,6 @@ def _require_classes(connection: duckdb.DuckDBPyConnection, label: str | None, m
             classes=classes,
             rows=rows,
         )
-
-
-def _divide(connection: duckdb.DuckDBPyConnection, rule: SplitRule, label: str | None) -> None:
-    """A narrow table `placed` (seq, key, split, occurrence, class): texts stay in the staging file."""
-    column = store.name(label) if label else "''"
-    connection.execute(
-        f"""CREATE TABLE placed AS SELECT seq, key, split, {column} AS class,
-            row_number() OVER (PARTITION BY key ORDER BY seq) - 1 AS occurrence FROM staged"""
-    )
-    if label is None:
-        return
-    # Only the part that is divided may move; the other parts are as the user gave them.
-    wanted = [split for split, share in rule.shares.items() if share > 0]
-    connection.execute(
-        f"""CREATE TEMP TABLE texts AS SELECT min({column}) AS class, key, any_value(unit) AS unit,
-            any_value(split) AS split FROM staged WHERE part = ? GROUP BY key""",
-        [rule.divided],
-    )
-    members = connection.execute(
-        """SELECT class, key, unit, split FROM texts WHERE class IN
-           (SELECT class FROM texts GROUP BY class HAVING count(DISTINCT split) < ?)""",
-        [len(wanted)],
-    ).fetchall()
-    moves = splits.rescues(members, wanted)
-    if moves:
-        connection.execute("CREATE TEMP TABLE moves (key VARCHAR, split VARCHAR)")
-        connection.executemany("INSERT INTO moves VALUES (?, ?)", list(moves.items()))
-        connection.execute(
-            """UPDATE placed SET split = moves.split FROM moves WHERE placed.key = moves.key
-               AND placed.seq IN (SELECT seq FROM staged WHERE part = ?)""",
-            [rule.divided],
-        )
-
-
-_RANK = "CASE placed.split WHEN 'train' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END"
-
-
-def _fix(connection: duckdb.DuckDBPyConnection, fixes: frozenset[str], label: str | None) -> None:
-    """Fixes that look at more than one row; the others were made while staging."""
-    if "drop_conflicts" in fixes:
-        connection.execute(
-            "DELETE FROM placed WHERE key IN (SELECT key FROM placed GROUP BY key HAVING count(DISTINCT class) > 1)"
-        )
-    if "drop_leaks" in fixes:
-        # The test part is what scores are measured on, so it keeps its rows.
-        connection.execute(
-            f"""DELETE FROM placed USING (SELECT key, max({_RANK}) AS last FROM placed GROUP BY key) AS held
-                WHERE placed.key = held.key AND ({_RANK}) < held.last"""
-        )
-    if "drop_duplicates" in fixes:
-        connection.execute(
-            """DELETE FROM placed WHERE seq NOT IN (SELECT min(seq) FROM placed GROUP BY key, class, split)"""
-        )
-    if "drop_rare_classes" in fixes and label:
-        connection.execute(
-            "DELETE FROM placed WHERE class IN (SELECT class FROM placed GROUP BY class HAVING count(*) < ?)",
-            [checks.RARE_ROWS],
-        )
-
-
-# --- writing --------------------------------------------------------------------------------------------------------
-
-
-def _write(
-    connection: duckdb.DuckDBPyConnection,
-    target: Path,
-    mapping: Mapping[str, str],
-    columns: Sequence[Column],
-    rule: SplitRule,
-    progress: Callable[[float], None],
-) -> str:
-    """Write `rows.parquet` in its final order and return the version's digest."""
-    used = [role.role for role in columns if role.role in mapping]
-    total = max(1, _one(connection, "SELECT count(*) FROM placed")[0])
-    reader = connection.sql(
-        f"""SELECT substr(placed.key, 1, 16) || '-' || placed.occurrence AS row_id, staged.position, staged.source,
-            placed.split AS split, {", ".join(f"staged.{store.name(role)}" for role in used)}
-            FROM placed JOIN staged USING (seq)
-            ORDER BY {_RANK}, placed.seq"""
-    ).to_arrow_reader(1024)
-    schema = pa.schema(
-        [("row_id", pa.string()), ("position", pa.int64()), ("source", pa.string()), ("split", pa.string())]
-        + [(role, pa.string()) for role in used]
-    )
-    digest = hashlib.sha256()
-    rule_and_mapping = {"format": FORMAT, "rule": rule.text, "mapping": dict(sorted(mapping.items()))}
-    digest.update(json.dumps(rule_and_mapping, sort_keys=True, ensure_ascii=False).encode())
-    partial, written = target / "rows.parquet.part", 0
-    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-        pending: list[pa.RecordBatch] = []
-        for batch in reader:
-            batch = batch.cast(schema)
-            for row in zip(*(batch.column(name).to_pylist() for name in ("row_id", "split", *used)), strict=True):
-                digest.update("\x1f".join(row).encode())
-                digest.update(b"\x1e")
-            pending.append(batch)
-            rows = sum(item.num_rows for item in pending)
-            if rows + 1024 > ROW_GROUP_ROWS or sum(item.nbytes for item in pending) > ROW_GROUP_BYTES:
-                writer.write_table(pa.Table.from_batches(pending, schema))
-                pending = []
-            written += batch.num_rows
-            progress(0.8 + 0.15 * written / total)
-        if pending:
-            writer.write_table(pa.Table.from_batches(pending, schema))
-    partial.replace(target / store.ROWS)
-    return digest.hexdigest()
 
 
 def _write_card(target: Path, prepared: Prepared, task: str, columns: Sequence[Column]) -> None:

@@ -98,7 +98,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-STORAGE_URL = env.text("STORAGE_URL", (HOME / "storage").as_uri())
+STORAGE_URL = env.storage("STORAGE_URL", HOME / "storage")
 JOBS_DIR = HOME / "jobs"
 BUNDLES_DIR = HOME / "bundles"
 SERVING_DIR = HOME / "serving"
@@ -185,8 +185,9 @@ TIME_ZONE = env.text("TUNEYARD_TIME_ZONE", "UTC")
 USE_TZ = True
 
 STATIC_URL = "/static/"
-STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = env.folder("TUNEYARD_STATIC_ROOT", HOME / "static")
+# The worker's image has no such folder, and in the web's it is the collected one.
+STATICFILES_DIRS = [path for path in (BASE_DIR / "static",) if path.is_dir() and path != STATIC_ROOT]
 #: Only an image names a collected folder. Elsewhere WhiteNoise serves from the finders: no extra step, never stale.
 WHITENOISE_USE_FINDERS = not env.text("TUNEYARD_STATIC_ROOT")
 WHITENOISE_AUTOREFRESH = DEBUG

@@ -39,6 +39,7 @@ def test_a_bundle_holds_exactly_these_files(instant: Trained) -> None:
         "tokenizer.json",
         "predictor.py",
         "golden.json",
+        "evaluated.parquet",
     }
 
 

@@ -94,11 +94,11 @@ def load(ref: DatasetRef) -> Dataset:
     return dataset
 
 
-def examples(ref: DatasetRef, split: str) -> tuple[list[Any], list[Any]]:
-    """Inputs for a `Predictor` and the true labels of a split, as `metrics.score` takes them."""
+def examples(ref: DatasetRef, split: str) -> tuple[list[str], list[Any], list[Any]]:
+    """The ids of a split's rows, inputs for a `Predictor`, and the true labels as `metrics.score` takes them."""
     dataset = load(ref)
     part: Split = getattr(dataset, split)
-    return list(part.texts), [dataset.labels[target] for target in part.targets]
+    return list(part.row_ids), list(part.texts), [dataset.labels[target] for target in part.targets]
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], pad_id: int) -> list[list[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,12 @@ def write_bundle(
     metrics: Mapping[str, float],
     metrics_split: str,
     lineage: Mapping[str, Any],
+    write_evaluated: Callable[[Path], None],
 ) -> bundles.Manifest:
-    """Write and seal the bundle folder `target`, replacing what a killed attempt left there."""
+    """Write and seal the bundle folder `target`, replacing what a killed attempt left there.
+
+    `write_evaluated` adds what the model answered for the rows it was measured on.
+    """
     model = copy.deepcopy(model).cpu().float().eval()
     with disk_full_is_user_error():
         shutil.rmtree(target, ignore_errors=True)
@@ -111,6 +115,7 @@ def write_bundle(
             inputs=list(golden_texts), outputs=answer_with_model(model, tokenizer, pad_id, labels, golden_texts)
         )
         (target / bundles.GOLDEN).write_text(golden.model_dump_json())
+        write_evaluated(target)
         return bundles.seal(
             target,
             bundles.Manifest(

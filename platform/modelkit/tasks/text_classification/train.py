@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -12,6 +13,7 @@ import torch
 
 from modelkit.contracts import Outcome, RunContext, TrainJob
 from modelkit.evaluation import parity
+from modelkit.evaluation import rows as evaluated_rows
 from modelkit.tasks.text_classification import data, export, head, metrics
 from modelkit.tasks.text_classification.finetune import Encoded, FineTuning, predict_logits
 from modelkit.tasks.text_classification.model import Base, Classifier, freeze_embeddings, load_base
@@ -72,8 +74,17 @@ def run(ctx: RunContext, job: TrainJob) -> Outcome:
     )
     values = metrics.measure_logits(part.targets, logits)
     reporter.metrics(values, step=0, split=split)
-    for name, content in metrics.report(dataset.labels, split, part, softmax(logits), params.seed).items():
+    probabilities = softmax(logits)
+    for name, content in metrics.report(dataset.labels, split, part, probabilities, params.seed).items():
         _artifact(ctx, name, content)
+    write_evaluated = partial(
+        evaluated_rows.write,
+        split=split,
+        row_ids=part.row_ids,
+        truth=[dataset.labels[target] for target in part.targets],
+        predicted=[dataset.labels[best] for best in probabilities.argmax(axis=1)],
+        scores=probabilities.max(axis=1),
+    )
 
     reporter.phase("exporting")
     reporter.progress(EXPORTING)
@@ -95,6 +106,7 @@ def run(ctx: RunContext, job: TrainJob) -> Outcome:
             "params": params.model_dump(mode="json"),
             **job.lineage,
         },
+        write_evaluated=write_evaluated,
     )
 
     reporter.phase("parity")

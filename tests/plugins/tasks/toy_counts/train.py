@@ -67,7 +67,7 @@ def _end(how: str, scratch: Path) -> None:
         case "disk_full":
             # On a small file system the write itself fails; elsewhere say what it would have said.
             filler = scratch / "filler"
-            if shutil.disk_usage(scratch).total < 64 << 20:
+            if shutil.disk_usage(scratch).total < 1 << 30:
                 with filler.open("wb") as file:
                     while True:
                         file.write(bytes(1 << 20))
