@@ -18,7 +18,9 @@ from django.utils.translation import gettext_lazy as _
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
+from apps.core.wording import told
 from modelkit.errors import UserError
+from modelkit.wording import Said, both
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +41,12 @@ class AppError(Exception):
         status: int | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = str(message)
+        self.message = str(told(message))
         self.code = code or self.code
-        self.hint = str(hint)
-        self.fields = {name: str(text) for name, text in (fields or {}).items()}
+        self.hint = str(told(hint))
+        self.fields = {name: str(told(text)) for name, text in (fields or {}).items()}
+        #: The same for a row that stores why something failed: a sentence, if it was raised with one.
+        self.reason = both(*(text if isinstance(text, Said) else str(text) for text in (message, hint)))
         self.status = status or self.status
 
 

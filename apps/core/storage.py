@@ -20,9 +20,9 @@ from typing import IO, Any, cast
 
 import fsspec
 from django.conf import settings
-from django.utils.translation import gettext as _
 
 from apps.core.errors import Unavailable
+from modelkit.wording import say
 
 #: Parts of an upload on the way to S3, each held in memory; the web must not grow with what it passes on.
 PART_BYTES = 16 << 20
@@ -170,9 +170,9 @@ def _reaching(*, writing: bool = False) -> Iterator[None]:
         if isinstance(error, FileNotFoundError) and not writing:
             raise
         raise Unavailable(
-            _("The file store does not answer: %(reason)s") % {"reason": str(error)[:300]},
+            say("The file store does not answer: {reason}", reason=str(error)[:300]),
             code="storage_unavailable",
-            hint=_("Try again soon. An admin checks STORAGE_URL, the bucket, and the AWS_ variables."),
+            hint=say("Try again soon. An admin checks STORAGE_URL, the bucket, and the AWS_ variables."),
         ) from error
 
 

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from apps.accounts.models import Workspace
 from apps.core.errors import AppError, Invalid
+from apps.core.wording import told
 from apps.datasets.models import DatasetVersion, VersionStatus
 from apps.jobs.models import Device, JobKind
 from apps.jobs.schemas import CompressRequest, Problem, TrainRequest
@@ -261,7 +262,7 @@ def _plan_compression(workspace: Workspace, request: CompressRequest) -> Plan:
     plan.params = _validate_params(plan, method.params, request.params)
     applies = method.applies(bundle.Manifest.model_validate(source.manifest), "cpu")
     if not applies.yes:
-        plan.refuse("method_does_not_apply", "method", applies.reason)
+        plan.refuse("method_does_not_apply", "method", told(applies.reason))
     if plan.problems or plan.params is None:
         return plan
     plan.dataset = source.dataset_version

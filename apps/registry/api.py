@@ -9,7 +9,7 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.translation import gettext as _
 from ninja import Path, Query, Router, Status
 
-from apps.accounts.auth import Identity, require
+from apps.accounts.auth import caller, require
 from apps.accounts.models import Role
 from apps.core.errors import AppError
 from apps.core.idempotency import idempotent
@@ -34,12 +34,6 @@ from apps.registry.schemas import (
 router = Router(tags=["Registry"])
 Name = Annotated[str, Path(max_length=63)]
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
-
-
-def caller(request: HttpRequest) -> Identity:
-    """Who is calling, after authentication."""
-    identity: Identity = request.auth  # type: ignore[attr-defined]
-    return identity
 
 
 @router.get("/base-models", response=Page[BaseModelOut], summary="List base models")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
@@ -68,6 +69,9 @@ class BaseModel(Record):
         ]
         indexes = [models.Index(fields=["status", "heartbeat_at"], name="registry_base_model_sweep")]
 
+    def get_absolute_url(self) -> str:
+        return reverse("base_model_list")
+
     def __str__(self) -> str:
         return self.title
 
@@ -86,6 +90,9 @@ class RegisteredModel(Record):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["workspace", "name"], name="registry_model_name")]
+
+    def get_absolute_url(self) -> str:
+        return reverse("model_detail", args=[self.name])
 
     def __str__(self) -> str:
         return self.title or self.name
@@ -120,6 +127,9 @@ class ModelVersion(Record):
     def ref(self) -> str:
         return f"{self.model.name}@{self.number}"
 
+    def get_absolute_url(self) -> str:
+        return reverse("model_version", args=[self.model.name, self.number])
+
     def __str__(self) -> str:
         return self.ref
 
@@ -133,6 +143,12 @@ class Alias(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["model", "name"], name="registry_alias_name")]
+
+    def __str__(self) -> str:
+        return str(self.name)
+
+    def get_absolute_url(self) -> str:
+        return self.model.get_absolute_url()
 
 
 class AliasChange(Transition):

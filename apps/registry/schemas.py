@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from ninja import Schema
 from pydantic import ConfigDict, Field
 
+from apps.core.wording import told
 from apps.registry import flips, mlflow_gateway
 from apps.registry.models import AliasChange, BaseModel, BaseModelStatus, ModelVersion, RegisteredModel
 
@@ -160,7 +161,7 @@ class AliasChangeOut(Schema):
             alias=row.alias,
             from_version=int(row.from_status) if row.from_status else None,
             to_version=int(row.to_status) if row.to_status else None,
-            reason=row.reason,
+            reason=told(row.reason),
         )
 
 

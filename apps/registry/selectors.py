@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from django.db.models import Count, Model, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import Workspace
 from apps.core.errors import Invalid, NotFound
-from apps.registry.models import Alias, AliasChange, BaseModel, ModelVersion, RegisteredModel
+from apps.core.uses import Use, uses_of
+from apps.registry.models import AliasChange, BaseModel, ModelVersion, RegisteredModel
 
 _REFERENCE = re.compile(r"^(?P<name>[a-z0-9-]{1,63})@(?:(?P<number>[1-9]\d{0,8})|(?P<alias>[a-z][a-z0-9-]{0,62}))$")
 
@@ -136,45 +136,11 @@ def family_of(version: ModelVersion) -> list[ModelVersion]:
 # --- who stands on what ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class User:
-    """Something that keeps a version, a model or a base model from being deleted."""
-
-    kind: str
-    name: str
+def version_users(versions: Iterable[ModelVersion]) -> list[Use]:
+    """What refers to these versions and protects them: aliases, variants, jobs, revisions of endpoints."""
+    return uses_of(ModelVersion, versions)
 
 
-def version_users(versions: Iterable[ModelVersion]) -> list[User]:
-    """What refers to these versions and protects them, from whichever app; the versions themselves do not count.
-
-    Found by the database's relations, so that no app has to be known here and none is forgotten.
-    """
-    return _users(ModelVersion, [version.pk for version in versions])
-
-
-def base_model_users(base_model: BaseModel) -> list[User]:
+def base_model_users(base_model: BaseModel) -> list[Use]:
     """What was trained from a base model, or is about to be."""
-    return _users(BaseModel, [base_model.pk])
-
-
-def _users(model: type[Model], keys: list[int], *, limit: int = 50) -> list[User]:
-    users: list[User] = []
-    for relation in model._meta.related_objects:
-        if getattr(relation.on_delete, "__name__", "") != "PROTECT":
-            continue
-        related: type[Model] = relation.related_model
-        rows = related._default_manager.filter(**{f"{relation.field.name}__in": keys})
-        if related is model:
-            rows = rows.exclude(pk__in=keys)
-        for row in rows.order_by("-pk")[: limit - len(users)]:
-            users.append(User(str(related._meta.verbose_name), _name(row)))
-    return users
-
-
-def _name(row: Model) -> str:
-    if isinstance(row, Alias):
-        return str(row.name)
-    endpoint = getattr(row, "endpoint", None)
-    if endpoint is not None:
-        return f"{endpoint.name} #{getattr(row, 'number', '')}"
-    return str(row)
+    return uses_of(BaseModel, [base_model])

@@ -15,10 +15,12 @@ from apps.accounts.auth import Identity
 from apps.accounts.models import AuditEntry, Role, User, Workspace
 from apps.accounts.services import audit_record
 from apps.core.errors import Conflict, Invalid, NotFound, Unavailable
+from apps.core.uses import Use
 from apps.datasets.models import DatasetVersion
 from apps.registry import bundles, mlflow_gateway, selectors
 from apps.registry.models import Alias, AliasChange, BaseModel, ModelVersion, RegisteredModel
 from apps.registry.reports import report_of_job
+from modelkit.wording import say
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +101,7 @@ def model_version_publish(
                 details={"job": job_public_id, "parent": parent.ref if parent else None},
             )
             if model.versions.count() == 1:
-                reason = "first version"
+                reason = say("first version")
                 Alias.objects.create(model=model, name=CHAMPION, version=version)
                 AliasChange.objects.create(model=model, alias=CHAMPION, to_status=str(number), reason=reason)
     if created:
@@ -229,10 +231,10 @@ def _delete_in_mlflow(delete: Any, model: RegisteredModel) -> None:
         ) from error
 
 
-def refuse_in_use(name: str, users: list[selectors.User]) -> None:
+def refuse_in_use(name: str, users: list[Use]) -> None:
     """Raises Conflict with the list of users, if there are any."""
     if users:
-        listed = ", ".join(f"{user.kind} {user.name}" for user in users)
+        listed = ", ".join(f"{user.title} {user.name}" for user in users)
         raise Conflict(
             _("%(name)s is in use: %(users)s.") % {"name": name, "users": listed},
             code="in_use",

@@ -104,11 +104,19 @@ def read(folder: Path) -> Manifest:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
         raise UserError(
-            "bundle_invalid", f"{folder.name} has no {MANIFEST}.", "Train or import the model again."
+            "bundle_invalid",
+            "{folder} has no {name}.",
+            "Train or import the model again.",
+            folder=folder.name,
+            name=MANIFEST,
         ) from None
     except ValueError as error:
         raise UserError(
-            "bundle_invalid", f"{MANIFEST} cannot be read: {error}", "Train or import the model again."
+            "bundle_invalid",
+            "{name} cannot be read: {error}",
+            "Train or import the model again.",
+            name=MANIFEST,
+            error=error,
         ) from None
 
 
@@ -120,8 +128,9 @@ def verify(folder: Path) -> Manifest:
         if not path.is_file() or path.stat().st_size != file.size_bytes or _sha256(path) != file.sha256:
             raise UserError(
                 "bundle_damaged",
-                f"{file.path} is missing or differs from what was published.",
+                "{path} is missing or differs from what was published.",
                 "Deploy another version, or publish this one again.",
+                path=file.path,
             )
     return manifest
 

@@ -28,6 +28,7 @@ from modelkit.errors import Stopped, UserError
 from modelkit.jobfolder import JobFolder, write_json
 from modelkit.tracking.folder import FolderReporter
 from modelkit.tracking.usage import UsageSampler
+from modelkit.wording import pack, say
 
 logger = logging.getLogger("tuneyard.job")
 
@@ -115,7 +116,9 @@ def _dispatch(context: RunContext, spec: Mapping[str, Any]) -> Outcome:
                 lineage=spec.get("lineage", {}),
             )
         case kind:
-            raise UserError("kind_unknown", f"This installation has no job kind “{kind}”.", "Update the worker.")
+            raise UserError(
+                "kind_unknown", "This installation has no job kind “{kind}”.", "Update the worker.", kind=kind
+            )
 
 
 def train_job(spec: Mapping[str, Any]) -> TrainJob:
@@ -145,25 +148,27 @@ def _failure(error: BaseException) -> dict[str, Any]:
     """How an exception ends the job: `failed` where the user can mend it, else `errored` with the traceback."""
     trace = "".join(traceback.format_exception(error))
     outcome = "failed"
+    message: str
     if isinstance(error, UserError):
         code, message, hint = error.code, error.message, error.hint
     elif isinstance(error, OSError) and error.errno in DISK_FULL:
-        code, message = "disk_full", "The disk is full; the job could not write its files."
-        hint = "Free some space (old jobs and dataset versions can be deleted), then resume the job."
+        code, message = "disk_full", say("The disk is full; the job could not write its files.")
+        hint = say("Free some space (old jobs and dataset versions can be deleted), then resume the job.")
     elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        code, message = "out_of_memory", "The memory was not enough, even for the smallest step."
-        hint = "Choose a smaller batch, a shorter maximum length or a smaller base model."
+        code, message = "out_of_memory", say("The memory was not enough, even for the smallest step.")
+        hint = say("Choose a smaller batch, a shorter maximum length or a smaller base model.")
     elif isinstance(error, ValidationError):
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         code, message = "params_invalid", f"{field}: {first['msg']}"
-        hint = "The parameters do not fit the task of this worker's version. Clone the job to choose them anew."
+        hint = say("The parameters do not fit the task of this worker's version. Clone the job to choose them anew.")
     else:
         outcome, code = "errored", "crashed"
         message = f"{type(error).__name__}: {error}"
-        hint = "This is a fault of the platform or of a library, not of your data. The traceback says where."
+        hint = say("This is a fault of the platform or of a library, not of your data. The traceback says where.")
     logger.error("%s", message if outcome == "failed" else trace)
-    return {"outcome": outcome, "error": {"code": code, "message": message, "hint": hint, "traceback": trace}}
+    card = pack({"code": code, "message": message, "hint": hint, "traceback": trace})
+    return {"outcome": outcome, "error": card}
 
 
 def _write_result(folder: JobFolder, attempt: int, ending: Mapping[str, Any]) -> int:

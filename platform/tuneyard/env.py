@@ -90,16 +90,22 @@ _MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
 def email(name: str) -> dict[str, Any]:
     """Django's mail settings from `smtp://`, `smtp+tls://` or `smtps://user:password@host:port`.
 
-    Without the variable, or with `console:`, messages go to the log of the web process.
+    Without the variable, or with `console:`, mails go to the log of the web process; with `file:/folder` each becomes a
+    file there.
     """
     value = text(name, "console:")
     parts = urlsplit(value)
+    backend = "django.core.mail.backends.{}.EmailBackend"
     if parts.scheme == "console":
-        return {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
+        return {"EMAIL_BACKEND": backend.format("console")}
+    if parts.scheme == "file" and Path(parts.path).is_absolute() and not parts.hostname:
+        return {"EMAIL_BACKEND": backend.format("filebased"), "EMAIL_FILE_PATH": parts.path}
     if parts.scheme not in _MAIL_PORTS or not parts.hostname:
-        raise ImproperlyConfigured(f"{name} must be console:, or smtp://, smtp+tls:// or smtps:// with a host.")
+        raise ImproperlyConfigured(
+            f"{name} must be console:, file:/folder, or smtp://, smtp+tls:// or smtps:// with a host."
+        )
     return {
-        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_BACKEND": backend.format("smtp"),
         "EMAIL_HOST": parts.hostname,
         "EMAIL_PORT": parts.port or _MAIL_PORTS[parts.scheme],
         "EMAIL_HOST_USER": unquote(parts.username or ""),

@@ -7,7 +7,7 @@ import re
 from tests.architecture.conftest import ROOT
 
 _READERS = re.compile(
-    r"(?:env\.(?:text|boolean|integer|folder|paths|items|secret|storage|url)\("
+    r"(?:env\.(?:text|boolean|integer|folder|paths|items|secret|storage|url|email)\("
     r"|environ\.get\(|environ\[|in os\.environ|getenv\()"
 )
 _NAMED = re.compile(

@@ -30,6 +30,7 @@ from apps.jobs.queue import DATASET_SWEEP, DATASET_VALIDATE
 from modelkit import catalog
 from modelkit.data.options import ReadOptions
 from modelkit.data.prepare import Prepared, SourceFile, prepare
+from modelkit.wording import say
 
 logger = logging.getLogger(__name__)
 BEAT_S = min(2.0, LEASE.total_seconds() / 4)
@@ -64,8 +65,8 @@ def sweep() -> None:
 
 _DISK_FULL = {
     "code": "disk_full",
-    "message": "The server's disk is full.",
-    "hint": "Free some space, then upload the file again.",
+    "message": say("The server's disk is full."),
+    "hint": say("Free some space, then upload the file again."),
     "field": "",
 }
 

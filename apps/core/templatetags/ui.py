@@ -19,6 +19,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from apps.core.wording import told
 from modelkit import catalog
 
 register = template.Library()
@@ -47,6 +48,17 @@ _NAVIGATION = (
     ("worker_list", gettext_lazy("Workers"), "server"),
     ("settings", gettext_lazy("Settings"), "settings"),
 )
+
+
+_SPLITS = {"train": gettext_lazy("train"), "validation": gettext_lazy("validation"), "test": gettext_lazy("test")}
+
+register.filter("told", told)
+
+
+@register.filter
+def split_title(split: str) -> str:
+    """The name of a split inside a sentence."""
+    return str(_SPLITS.get(split, split))
 
 
 @register.simple_tag

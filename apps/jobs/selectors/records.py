@@ -86,7 +86,7 @@ def job_state(job: Job, place: Place | None = None) -> dict[str, Any]:
     """The job as the API answers it (`schemas.JobOut`)."""
     spec = job.spec
     running = job.status == JobStatus.RUNNING
-    error = job.error and {name: job.error.get(name, "") for name in ("code", "message", "hint")}
+    error = job.problem and {name: job.problem.get(name, "") for name in ("code", "message", "hint")}
     return {
         "id": job.public_id,
         "number": job.number,

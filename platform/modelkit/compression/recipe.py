@@ -17,6 +17,7 @@ from modelkit.errors import Stopped, UserError
 from modelkit.evaluation import parity, score
 from modelkit.evaluation import rows as evaluated
 from modelkit.training.checkpoints import disk_full_is_user_error
+from modelkit.wording import say
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +45,21 @@ def run(
     spec = catalog.methods().get(method)
     if spec is None:
         raise UserError(
-            "method_unknown", f"There is no compression method {method}.", f"Choose of: {', '.join(catalog.methods())}."
+            "method_unknown",
+            "There is no compression method {method}.",
+            "Choose of: {methods}.",
+            method=method,
+            methods=", ".join(catalog.methods()),
         )
     applies = spec.applies(manifest, ctx.device)
     if not applies.yes:
-        raise UserError("method_refused", f"{spec.title} cannot be used here: {applies.reason}", "Choose another one.")
+        raise UserError(
+            "method_refused",
+            "{title} cannot be used here: {reason}",
+            "Choose another one.",
+            title=spec.title,
+            reason=applies.reason,
+        )
     _go_on(ctx, 0.02)
 
     reporter.phase("compressing")
@@ -74,7 +85,9 @@ def run(
     reporter.metrics(scores["variant"], step=0, split=rows.split)
     if worse:
         reporter.notice(
-            "variant_worse", f"The variant is worse than its parent in {', '.join(worse)}.", level="warning"
+            "variant_worse",
+            say("The variant is worse than its parent in {metrics}.", metrics=", ".join(worse)),
+            level="warning",
         )
     _go_on(ctx, 0.9)
 
@@ -84,8 +97,10 @@ def run(
     if not replayed.ok:
         raise UserError(
             "variant_differs",
-            f"The variant shares only {replayed.agree} of {replayed.golden} golden answers with the model as trained.",
+            "The variant shares only {agree} of {golden} golden answers with the model as trained.",
             "This method does not suit this model: choose another one.",
+            agree=replayed.agree,
+            golden=replayed.golden,
         )
     split: Literal["test", "validation"] = "validation" if rows.split == "validation" else "test"
     quality = {name: scores["variant"][name] for name in manifest.metrics if name in scores["variant"]}

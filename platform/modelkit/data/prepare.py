@@ -21,6 +21,7 @@ from modelkit.data.readers import PROFILE_ROWS, TableFile
 from modelkit.data.staging import Source, Staged, stage
 from modelkit.data.writing import FORMAT, write_rows
 from modelkit.errors import UserError
+from modelkit.wording import say
 
 #: More classes than this, on more than half as many rows, is a column of texts or ids.
 MANY_CLASSES = 1000
@@ -67,7 +68,7 @@ def prepare(
     try:
         _run(prepared, files, target, task, columns, options, dict(mapping or {}), frozenset(fixes), progress)
     except UserError as error:
-        prepared.error = {"code": error.code, "message": error.message, "hint": error.hint, "field": error.field}
+        prepared.error = error.card()
     finally:
         for leftover in ("staged.parquet", "rows.parquet.part"):
             (target / leftover).unlink(missing_ok=True)
@@ -88,7 +89,12 @@ def _run(
     unknown = fixes - FIXES.keys()
     if unknown:
         raise UserError(
-            "unknown_fix", f"There is no fix {min(unknown)!r}.", f"Fixes are {', '.join(FIXES)}.", field="fixes"
+            "unknown_fix",
+            "There is no fix {fix!r}.",
+            "Fixes are {fixes}.",
+            field="fixes",
+            fix=min(unknown),
+            fixes=", ".join(FIXES),
         )
     rule = splits.rule_for(file.part for file in files)
     sources = _open(files, columns, options, prepared)
@@ -149,7 +155,7 @@ def _open(
         try:
             table = TableFile(file.path, file.name, options, roles.known_names(columns))
         except UserError as error:
-            message = f"{file.name}: {error.message}"
+            message = say("{file}: {problem}", file=file.name, problem=error.message)
             raise UserError(error.code, message, error.hint, field=error.field) from None
         sources.append(Source(table, file.part))
         prepared.detected = {"files": [{**source.table.found.as_dict(), "part": source.part} for source in sources]}
@@ -165,9 +171,10 @@ def _map(prepared: Prepared, sources: Sequence[Source], columns: Sequence[Column
     if not head:
         raise UserError(
             "no_rows",
-            f"{table.found.file} has a header and no rows.",
+            "{file} has a header and no rows.",
             "Add rows below the header, or say that the file has no header.",
             field="header",
+            file=table.found.file,
         )
     try:
         roles.check_declared(declared, columns, table.found.columns, table.found.file)
@@ -178,7 +185,7 @@ def _map(prepared: Prepared, sources: Sequence[Source], columns: Sequence[Column
         prepared.detected["suggestions"] = {
             role: [name] for role, name in suggested.columns.items()
         } | suggested.suggestions
-        prepared.error = {"code": error.code, "message": error.message, "hint": error.hint, "field": error.field}
+        prepared.error = error.card()
         prepared.status = "needs_mapping"
         return False
     found = roles.map_columns(profiles, columns, declared)
@@ -189,14 +196,17 @@ def _map(prepared: Prepared, sources: Sequence[Source], columns: Sequence[Column
         if not found.suggestions[missing]:
             raise UserError(
                 f"{missing}_missing",
-                f"{table.found.file} has no column for the {missing}; it has {', '.join(table.found.columns)}.",
-                f"Add a column with the {missing} of each row; check the delimiter if there should be one.",
+                "{file} has no column for the {missing}; it has {columns}.",
+                "Add a column with the {missing} of each row; check the delimiter if there should be one.",
                 field=f"mapping.{missing}",
+                file=table.found.file,
+                missing=missing,
+                columns=", ".join(table.found.columns),
             )
         prepared.error = {
             "code": "mapping_needed",
-            "message": f"It is not clear which column holds the {missing}.",
-            "hint": f"Choose one of {', '.join(found.suggestions[missing][:8])}.",
+            "message": say("It is not clear which column holds the {missing}.", missing=missing),
+            "hint": say("Choose one of {columns}.", columns=", ".join(found.suggestions[missing][:8])),
             "field": f"mapping.{missing}",
         }
         prepared.status = "needs_mapping"
@@ -220,9 +230,12 @@ def _require_classes(connection: duckdb.DuckDBPyConnection, label: str | None, m
     if classes > MANY_CLASSES and classes > rows / 2:
         raise UserError(
             "label_not_classes",
-            f"The column {mapping[label]!r} has {classes:,} different values in {rows:,} rows, too many for classes.",
+            "The column {column!r} has {classes:,} different values in {rows:,} rows, too many for classes.",
             "Choose the column that holds the class of each row.",
             field=f"mapping.{label}",
+            column=mapping[label],
+            classes=classes,
+            rows=rows,
         )
 
 
@@ -265,18 +278,22 @@ def _no_rows(staged: Staged) -> UserError:
     if staged.unlabelled.count:
         return UserError(
             "no_labels",
-            f"None of the {staged.read:,} rows has a label.",
+            "None of the {rows:,} rows has a label.",
             "Fill in the label column, or choose another column for it.",
             field="mapping.label",
+            rows=staged.read,
         )
     return UserError("no_rows", "The file holds no rows.", "Add rows below the header.", field="file")
 
 
 def _one_class(labels: Sequence[str], column: str) -> UserError:
-    what = f"only one class, {labels[0]!r}" if labels else "no class"
     return UserError(
         "one_class",
-        f"The column {column!r} holds {what}; there is nothing to tell apart.",
+        "The column {column!r} holds only one class, {label!r}; there is nothing to tell apart."
+        if labels
+        else "The column {column!r} holds no class; there is nothing to tell apart.",
         "Add rows of at least one other class, or choose another column for the label.",
         field="mapping.label",
+        column=column,
+        label=labels[0] if labels else "",
     )

@@ -20,6 +20,7 @@ from modelkit.data import encoding as encodings
 from modelkit.data.json_stream import OBJECT_LIMIT, flat, read_array
 from modelkit.data.options import ReadOptions
 from modelkit.errors import UserError
+from modelkit.wording import say
 
 #: Longest cell in characters. A longer one is nearly always a quote that was never closed.
 CELL_LIMIT = 1_000_000
@@ -109,9 +110,11 @@ def _lines(file: TextIO) -> Iterator[str]:
 def _too_large(line: int, limit: int) -> UserError:
     return UserError(
         "cell_too_large",
-        f"A cell in the row that begins on line {line} is longer than {limit:,} characters.",
-        f"Look for a quote that is never closed on line {line}; else shorten the cell.",
+        "A cell in the row that begins on line {line} is longer than {limit:,} characters.",
+        "Look for a quote that is never closed on line {line}; else shorten the cell.",
         field="file",
+        line=line,
+        limit=limit,
     )
 
 
@@ -119,7 +122,12 @@ def _unreadable(line: int, error: csv.Error) -> UserError:
     if "field larger" in str(error):
         return _too_large(line, CELL_LIMIT)
     return UserError(
-        "not_a_table", f"Line {line} cannot be read: {error}.", "Save the table as CSV (UTF-8).", field="file"
+        "not_a_table",
+        "Line {line} cannot be read: {error}.",
+        "Save the table as CSV (UTF-8).",
+        field="file",
+        line=line,
+        error=error,
     )
 
 
@@ -150,9 +158,11 @@ class TableFile:
         if len(columns) > MAX_COLUMNS:
             raise UserError(
                 "too_many_columns",
-                f"The file has {len(columns):,} columns; at most {MAX_COLUMNS:,} are read.",
+                "The file has {count:,} columns; at most {limit:,} are read.",
                 "Check the delimiter, or keep only the columns needed.",
                 field="delimiter",
+                count=len(columns),
+                limit=MAX_COLUMNS,
             )
         self.found = Found(
             file=name,
@@ -218,9 +228,13 @@ class TableFile:
         for _, value in islice(self._objects(format), PROFILE_ROWS):
             keys.update(dict.fromkeys(value))
         if not keys:
-            example = 'for example {"text": "My card has not arrived", "label": "card_arrival"}'
+            example = '{"text": "My card has not arrived", "label": "card_arrival"}'
             raise UserError(
-                "no_rows", "The file holds no JSON objects.", f"Each row is an object, {example}.", field="file"
+                "no_rows",
+                "The file holds no JSON objects.",
+                "Each row is an object, for example {example}.",
+                field="file",
+                example=example,
             )
         return tuple(keys)
 
@@ -309,7 +323,7 @@ class TableFile:
                 if isinstance(value, dict):
                     yield line, value
                 else:
-                    self._malformed(line, "not an object")
+                    self._malformed(line, say("not an object"))
 
     def _json_lines(self, file: TextIO) -> Iterator[tuple[int, Any]]:
         for number, line in enumerate(_lines(file), start=1):
@@ -318,7 +332,7 @@ class TableFile:
             try:
                 value = json.loads(line)
             except (json.JSONDecodeError, RecursionError) as error:
-                self._malformed(number, getattr(error, "msg", "nested too deeply"))
+                self._malformed(number, getattr(error, "msg", say("nested too deeply")))
                 continue
             yield number, value
 

@@ -285,9 +285,13 @@ def _named(written: str, names: Mapping[str, str], file: str, line: int) -> str:
         return written
     raise UserError(
         "label_name_missing",
-        f"{file}, line {line}: the class {written!r} has no name among the {len(names)} given.",
-        f"Add a name for {written!r}; a list of names counts from 0.",
+        "{file}, line {line}: the class {written!r} has no name among the {count} given.",
+        "Add a name for {written!r}; a list of names counts from 0.",
         field="labels",
+        file=file,
+        line=line,
+        written=written,
+        count=len(names),
     )
 
 
@@ -296,18 +300,25 @@ def _require_mostly_whole(staged: Staged) -> None:
         first = staged.ragged.examples[0]
         raise UserError(
             "ragged_rows",
-            f"{staged.ragged.count:,} of {staged.read:,} rows have more or fewer cells than the header, "
-            f"the first on line {first['line']} of {first['file']}.",
+            "{count:,} of {rows:,} rows have more or fewer cells than the header, the first on line {line} of {file}.",
             "Choose another delimiter, or quote cells that contain it.",
             field="delimiter",
+            count=staged.ragged.count,
+            rows=staged.read,
+            line=first["line"],
+            file=first["file"],
         )
     total = staged.read + staged.malformed.count
     if staged.malformed.count > BROKEN_SHARE * max(1, total):
         first = staged.malformed.examples[0]
         raise UserError(
             "malformed_rows",
-            f"{staged.malformed.count:,} of {total:,} lines are not JSON objects, the first is line {first['line']} "
-            f"of {first['file']}: {first['reason']}.",
+            "{count:,} of {total:,} lines are not JSON objects, the first is line {line} of {file}: {reason}.",
             "Write one JSON object per line.",
             field="file",
+            count=staged.malformed.count,
+            total=total,
+            line=first["line"],
+            file=first["file"],
+            reason=first["reason"],
         )

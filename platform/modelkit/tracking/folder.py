@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modelkit.jobfolder import JobFolder
+from modelkit.wording import pack
 
 #: Progress events closer together than this are dropped, except the last of a phase.
 PROGRESS_INTERVAL_S = 0.25
@@ -96,7 +97,7 @@ class FolderReporter:
         self._emit("checkpoint", durable=True, path=self._relative(path), step=step, epoch=epoch, values=finite)
 
     def notice(self, code: str, message: str, *, level: Literal["info", "warning"] = "info") -> None:
-        self._emit("notice", level=level, code=code, message=message)
+        self._emit("notice", level=level, code=code, message=pack(message))
 
     def resources(self, *, peak_memory_bytes: int, elapsed_s: float, disk_bytes: int) -> None:
         """What the attempt cost; compared with the prediction on the job's page."""

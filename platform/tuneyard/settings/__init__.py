@@ -161,7 +161,13 @@ ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_RATE_LIMITS = {"login": "30/m/ip", "login_failed": "20/m/ip,5/5m/key"}
 ALLAUTH_TRUSTED_PROXY_COUNT = 1 if env.boolean("TUNEYARD_BEHIND_PROXY", False) else 0
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
-vars().update(env.email("EMAIL_URL"))
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+#: Nobody is written to because a stranger named their address here.
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+_MAIL = env.email("EMAIL_URL")
+vars().update(_MAIL)
+#: Else a page that sends mail says where it ends up.
+MAIL_DELIVERED: bool = "EMAIL_HOST" in _MAIL
 DEFAULT_FROM_EMAIL = env.text("TUNEYARD_FROM_EMAIL", "Tuneyard <tuneyard@localhost>")
 
 SESSION_COOKIE_HTTPONLY = True

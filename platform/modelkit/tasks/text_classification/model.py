@@ -74,21 +74,33 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_bytes())
     except FileNotFoundError:
-        raise UserError("base_model_invalid", f"{folder.name} has no config.json.", _HINT, field="base_model") from None
+        raise UserError(
+            "base_model_invalid", "{folder} has no config.json.", _HINT, field="base_model", folder=folder.name
+        ) from None
     except ValueError as error:
         raise UserError(
-            "base_model_invalid", f"config.json of {folder.name} is no JSON: {error}", _HINT, field="base_model"
+            "base_model_invalid",
+            "config.json of {folder} is no JSON: {error}",
+            _HINT,
+            field="base_model",
+            folder=folder.name,
+            error=error,
         ) from None
     if not isinstance(config, dict) or "model_type" not in config:
         raise UserError(
-            "base_model_invalid", f"config.json of {folder.name} names no model_type.", _HINT, field="base_model"
+            "base_model_invalid",
+            "config.json of {folder} names no model_type.",
+            _HINT,
+            field="base_model",
+            folder=folder.name,
         )
     if "auto_map" in config:
         raise UserError(
             "remote_code",
-            f"{folder.name} brings Python code of its own, which is never run here.",
+            "{folder} brings Python code of its own, which is never run here.",
             "Choose a model whose architecture transformers knows.",
             field="base_model",
+            folder=folder.name,
         )
     return config
 
@@ -100,20 +112,25 @@ def _check_weights(folder: Path) -> None:
     if pickles:
         raise UserError(
             "pickle_weights",
-            f"{folder.name} holds its weights as {pickles[0]}, a pickle, which can run code when it is opened.",
+            "{folder} holds its weights as {name}, a pickle, which can run code when it is opened.",
             "Convert the weights to model.safetensors, then add the folder again.",
             field="base_model",
+            folder=folder.name,
+            name=pickles[0],
         )
-    raise UserError("base_model_invalid", f"{folder.name} has no model.safetensors.", _HINT, field="base_model")
+    raise UserError(
+        "base_model_invalid", "{folder} has no model.safetensors.", _HINT, field="base_model", folder=folder.name
+    )
 
 
 def _check_tokenizer(folder: Path) -> None:
     if not any(any(folder.glob(pattern)) for pattern in _VOCABULARIES):
         raise UserError(
             "base_model_invalid",
-            f"{folder.name} has no tokenizer: neither tokenizer.json nor a vocabulary.",
+            "{folder} has no tokenizer: neither tokenizer.json nor a vocabulary.",
             _HINT,
             field="base_model",
+            folder=folder.name,
         )
 
 
@@ -127,7 +144,9 @@ def load_base(ref: BaseModelRef, max_length: int) -> Base:
     config = _read_config(folder)
     _check_weights(folder)
     if config.get("is_encoder_decoder"):
-        raise UserError("base_model_unsupported", f"{ref.id} is an encoder with a decoder.", _HINT, field="base_model")
+        raise UserError(
+            "base_model_unsupported", "{model} is an encoder with a decoder.", _HINT, field="base_model", model=ref.id
+        )
     tokenizer, pad_id = load_tokenizer(ref, max_length)
     try:
         encoder, report = AutoModel.from_pretrained(
@@ -136,19 +155,29 @@ def load_base(ref: BaseModelRef, max_length: int) -> Base:
     except Exception as error:  # transformers raises whatever the damaged file provokes
         log.info("Loading %s failed", ref.id, exc_info=True)
         raise UserError(
-            "base_model_invalid", f"{ref.id} cannot be loaded: {str(error).splitlines()[0]}", _HINT, field="base_model"
+            "base_model_invalid",
+            "{model} cannot be loaded: {error}",
+            _HINT,
+            field="base_model",
+            model=ref.id,
+            error=str(error).splitlines()[0],
         ) from error
     missing = [name for name in report["missing_keys"] if "pooler" not in name]
     if missing:
         raise UserError(
             "base_model_invalid",
-            f"The weights of {ref.id} lack {len(missing)} of its tensors, the first being {missing[0]}.",
+            "The weights of {model} lack {count} of its tensors, the first being {first}.",
             _HINT,
             field="base_model",
+            model=ref.id,
+            count=len(missing),
+            first=missing[0],
         )
     width = getattr(encoder.config, "hidden_size", None)
     if width is None:
-        raise UserError("base_model_unsupported", f"{ref.id} is no text encoder.", _HINT, field="base_model")
+        raise UserError(
+            "base_model_unsupported", "{model} is no text encoder.", _HINT, field="base_model", model=ref.id
+        )
     return Base(encoder, tokenizer, pad_id=pad_id, width=width)
 
 
@@ -165,9 +194,12 @@ def load_tokenizer(ref: BaseModelRef, max_length: int) -> tuple[Tokenizer, int]:
     if isinstance(usable, int) and max_length > usable:
         raise UserError(
             "max_length_unsupported",
-            f"{ref.id} reads at most {usable} tokens, fewer than the {max_length} asked for.",
-            f"Set the longest text to {usable} or less.",
+            "{model} reads at most {usable} tokens, fewer than the {max_length} asked for.",
+            "Set the longest text to {usable} or less.",
             field="params.max_length",
+            model=ref.id,
+            usable=usable,
+            max_length=max_length,
         )
     try:
         fast = AutoTokenizer.from_pretrained(ref.path, **_LOCAL)
@@ -175,13 +207,17 @@ def load_tokenizer(ref: BaseModelRef, max_length: int) -> tuple[Tokenizer, int]:
         log.info("The tokenizer of %s failed", ref.id, exc_info=True)
         raise UserError(
             "base_model_invalid",
-            f"The tokenizer of {ref.id} cannot be loaded: {str(error).splitlines()[0]}",
+            "The tokenizer of {model} cannot be loaded: {error}",
             _HINT,
             field="base_model",
+            model=ref.id,
+            error=str(error).splitlines()[0],
         ) from error
     backend = getattr(fast, "backend_tokenizer", None)
     if not isinstance(backend, Tokenizer):
-        raise UserError("base_model_unsupported", f"{ref.id} is no text encoder.", _HINT, field="base_model")
+        raise UserError(
+            "base_model_unsupported", "{model} is no text encoder.", _HINT, field="base_model", model=ref.id
+        )
     # A copy by way of its file format: exactly what the bundle will hold.
     tokenizer = Tokenizer.from_str(backend.to_str())
     tokenizer.no_padding()

@@ -22,6 +22,7 @@ from modelkit.tasks.text_classification.predict import softmax
 from modelkit.tasks.text_classification.spec import SPEC, Params
 from modelkit.training.checkpoints import disk_full_is_user_error
 from modelkit.training.precision import choose_precision
+from modelkit.wording import say
 
 log = logging.getLogger(__name__)
 
@@ -224,8 +225,12 @@ def _warn_of_unknown_words(ctx: RunContext, job: TrainJob, base: Base, train: En
     if unknown > UNKNOWN_WORTH_A_WARNING:
         ctx.reporter.notice(
             "unknown_tokens",
-            f"{unknown:.0%} of the tokens are unknown to {job.base_model.id}: it cannot tell those words apart. "
-            "Choose a base model made for the language of your texts.",
+            say(
+                "{unknown:.0%} of the tokens are unknown to {model}: it cannot tell those words apart. "
+                "Choose a base model made for the language of your texts.",
+                unknown=unknown,
+                model=job.base_model.id,
+            ),
             level="warning",
         )
 
