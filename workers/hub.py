@@ -43,6 +43,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type:
 
 from apps.registry import folders
 from modelkit.errors import UserError
+from modelkit.wording import both, say
 
 #: All that is ever fetched: config, tokenizer, safetensors; from the repository's top folder only.
 PATTERNS = (
@@ -61,7 +62,7 @@ PAUSE_S = 0.5
 _PASSING = {408, 429, 500, 502, 503, 504}
 _SPARE_BYTES = 256 << 20
 _BLOCK = 1 << 20
-_RETRY = "Then try again: what was fetched is kept."
+_RETRY = say("Then try again: what was fetched is kept.")
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,10 @@ def resolve(repo: str, revision: str) -> Listing:
     if not any(file.path.endswith(".safetensors") for file in files):
         raise UserError(
             "weights_missing",
-            f"{repo} has no model.safetensors in its top folder.",
+            "{repo} has no model.safetensors in its top folder.",
             "Choose a repository whose weights are named as save_pretrained() names them.",
             field=folders.FIELD,
+            repo=repo,
         )
     languages = card.get("language") or ()
     listing = Listing(
@@ -123,9 +125,11 @@ def resolve(repo: str, revision: str) -> Listing:
     if listing.size_bytes > settings.MODEL_LIMIT_BYTES:
         raise UserError(
             "model_too_large",
-            f"{repo} holds {listing.size_bytes / 1e9:.1f} GB, more than is accepted here.",
+            "{repo} holds {gigabytes:.1f} GB, more than is accepted here.",
             "Choose a smaller model, or raise TUNEYARD_MODEL_LIMIT_MB.",
             field=folders.FIELD,
+            repo=repo,
+            gigabytes=listing.size_bytes / 1000000000.0,
         )
     return listing
 
@@ -141,8 +145,10 @@ def download(listing: Listing, folder: Path, on_bytes: Callable[[int], None]) ->
     if shutil.disk_usage(folder).free < listing.size_bytes - there + _SPARE_BYTES:
         raise UserError(
             "disk_full",
-            f"The disk has no room for the {listing.size_bytes / 1e6:,.0f} MB of {listing.repo}.",
-            f"Free some space. {_RETRY}",
+            "The disk has no room for the {megabytes:,.0f} MB of {repo}.",
+            both(say("Free some space."), _RETRY),
+            megabytes=listing.size_bytes / 1000000.0,
+            repo=listing.repo,
         )
     for file in listing.files:
         with _told(listing.repo, listing.commit):
@@ -190,9 +196,11 @@ def _fetch(listing: Listing, file: HubFile, folder: Path, on_bytes: Callable[[in
         if not resumed:
             raise UserError(
                 "digest_mismatch",
-                f"{file.path} of {listing.repo} differs from the checksum that the hub gives for it.",
+                "{path} of {repo} differs from the checksum that the hub gives for it.",
                 "Try again later; if it stays, a proxy or mirror in between delivers a damaged file.",
                 field=folders.FIELD,
+                path=file.path,
+                repo=listing.repo,
             )
         # The kept part may be of another commit, or torn: once more from the beginning.
         resumed = False
@@ -274,41 +282,48 @@ def _told(repo: str, revision: str) -> Iterator[None]:
     except GatedRepoError:
         raise UserError(
             "hub_gated",
-            f"{repo} wants its terms to be accepted before it is fetched.",
-            f"Accept them on its page, and give the workers that account's token as HF_TOKEN. {_RETRY}",
+            "{repo} wants its terms to be accepted before it is fetched.",
+            both(say("Accept them on its page, and give the workers that account's token as HF_TOKEN."), _RETRY),
             field="source.repo",
+            repo=repo,
         ) from None
     except RepositoryNotFoundError:
         raise UserError(
             "hub_repo_not_found",
-            f"The hub at {_host()} has no model {repo}, or it is private.",
+            "The hub at {hub} has no model {repo}, or it is private.",
             "Check the name. For a private model, give the workers a token as HF_TOKEN.",
             field="source.repo",
+            hub=_host(),
+            repo=repo,
         ) from None
     except RevisionNotFoundError:
         raise UserError(
             "hub_revision_not_found",
-            f"{repo} has no branch, tag or commit {revision}.",
+            "{repo} has no branch, tag or commit {revision}.",
             "Import it anew with another revision, or without one.",
             field="source.revision",
+            repo=repo,
+            revision=revision,
         ) from None
     except OfflineModeIsEnabled:
-        raise _unreachable("the workers run with HF_HUB_OFFLINE") from None
+        raise _unreachable(say("the workers run with HF_HUB_OFFLINE")) from None
     except HfHubHTTPError as error:
-        raise _unreachable(f"it answers {error.response.status_code}") from error
+        raise _unreachable(say("it answers {status}", status=error.response.status_code)) from error
     except httpx2.TimeoutException as error:
-        raise _unreachable("it does not answer in time") from error
+        raise _unreachable(say("it does not answer in time")) from error
     except httpx2.HTTPError as error:
-        raise _unreachable(str(error) or type(error).__name__) from error
+        raise _unreachable((str(error) or type(error).__name__)[:200].rstrip(".")) from error
     except (KeyError, ValueError, TypeError, AttributeError, AssertionError) as error:
-        raise _unreachable(f"its answer is not a hub's ({error})") from error
+        raise _unreachable(say("its answer is not a hub's ({error})", error=error)) from error
 
 
 def _unreachable(reason: str) -> UserError:
     return UserError(
         "hub_unreachable",
-        f"The hub at {_host()} cannot be used: {reason[:200].rstrip('.')}.",
-        f"Check the network, or name a mirror in TUNEYARD_HUB_URL; archives and folders need no hub. {_RETRY}",
+        "The hub at {hub} cannot be used: {reason}.",
+        both(say("Check the network, or name a mirror in TUNEYARD_HUB_URL; archives and folders need no hub."), _RETRY),
+        hub=_host(),
+        reason=reason,
     )
 
 
@@ -391,7 +406,8 @@ def _is_public(address: str) -> bool:
 def _private(host: str) -> UserError:
     return UserError(
         "private_address",
-        f"The hub sends the download to {host}, which is an address of a private network.",
+        "The hub sends the download to {host}, which is an address of a private network.",
         "If that is your own mirror, name it as the hub in TUNEYARD_HUB_URL.",
         field="source.repo",
+        host=host,
     )

@@ -228,7 +228,7 @@ def base_model_retry(*, by: Identity, base_model: BaseModel) -> BaseModel:
         raise Conflict(
             _("%(name)s was refused for what it holds; the same again would end the same.") % {"name": base_model.name},
             code="not_retryable",
-            hint=(base_model.error or {}).get("hint") or _("Delete it, mend the archive and upload it again."),
+            hint=(base_model.problem or {}).get("hint") or _("Delete it, mend the archive and upload it again."),
         )
     with transaction.atomic():
         # The commit is looked up anew: a repository may have been mended meanwhile.

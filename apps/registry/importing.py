@@ -23,6 +23,7 @@ from apps.registry.messages import import_send
 from apps.registry.models import BaseModel, BaseModelStatus, BaseModelTransition
 from modelkit import catalog
 from modelkit.errors import UserError
+from modelkit.wording import pack
 
 LEASE = timedelta(seconds=settings.JOB_LEASE_S)
 #: How often a worker may die over one import. What was fetched until then is kept, so each attempt starts further on.
@@ -92,7 +93,7 @@ def base_model_finish(row: BaseModel, facts: FolderFacts) -> bool:
 def base_model_fail(row: BaseModel, error: UserError, *, retry: bool | None = None) -> bool:
     """End an import with its reason; False when the claim was lost."""
     may_retry = row.source not in _FINAL_SOURCES if retry is None else retry
-    card = {"code": error.code, "message": error.message, "hint": error.hint, "retry": may_retry}
+    card = pack(error.card() | {"retry": may_retry})
     with transaction.atomic():
         changed = _mine(row).update(status=BaseModelStatus.FAILED, heartbeat_at=None, error=card)
         if changed:
@@ -109,10 +110,13 @@ def base_models_sweep() -> int:
         Q(heartbeat_at=None) | Q(heartbeat_at__lt=stale)
     )
     for row in waiting.filter(attempt__gte=MAX_ATTEMPTS):
-        message = f"The import broke off {MAX_ATTEMPTS} times; the fault is ours, or the worker ran out of memory."
-        base_model_fail(
-            row, UserError("import_broke_off", message, "See the worker's log, then try again."), retry=True
+        broken = UserError(
+            "import_broke_off",
+            "The import broke off {attempts} times; the fault is ours, or the worker ran out of memory.",
+            "See the worker's log, then try again.",
+            attempts=MAX_ATTEMPTS,
         )
+        base_model_fail(row, broken, retry=True)
     sent = 0
     for base_model_id in waiting.filter(attempt__lt=MAX_ATTEMPTS).order_by("pk").values_list("pk", flat=True):
         import_send(base_model_id)
@@ -155,5 +159,5 @@ def _mine(row: BaseModel) -> Any:
 
 def _record(row: BaseModel, status: str, reason: str) -> None:
     BaseModelTransition.objects.create(
-        base_model=row, from_status=BaseModelStatus.IMPORTING, to_status=status, reason=reason[:500]
+        base_model=row, from_status=BaseModelStatus.IMPORTING, to_status=status, reason=reason
     )

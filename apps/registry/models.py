@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
 from apps.core.models import Record, SlugField, Transition
+from apps.core.wording import told
 from apps.datasets.models import DatasetVersion
 
 
@@ -72,12 +75,22 @@ class BaseModel(Record):
     def get_absolute_url(self) -> str:
         return reverse("base_model_list")
 
+    @property
+    def problem(self) -> dict[str, Any] | None:
+        """`error` in the reader's language."""
+        problem: dict[str, Any] | None = told(self.error)
+        return problem
+
     def __str__(self) -> str:
         return self.title
 
 
 class BaseModelTransition(Transition):
     base_model = models.ForeignKey(BaseModel, on_delete=models.CASCADE, related_name="transitions")
+
+    @property
+    def title(self) -> str:
+        return str(BaseModelStatus(self.to_status).label)
 
 
 class RegisteredModel(Record):

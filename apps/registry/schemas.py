@@ -72,7 +72,7 @@ def _base_model(row: BaseModel) -> dict[str, Any]:
         "bundled": row.workspace_id is None,
         "status": row.status,
         "progress": 1.0 if row.status == BaseModelStatus.READY else row.progress,
-        "error": ImportErrorOut(**row.error) if row.error else None,
+        "error": ImportErrorOut(**row.problem) if row.problem else None,
         "origin": {key: value for key, value in row.origin.items() if key not in {"key", "labels"}},
         "revision": row.revision,
         "architecture": row.architecture,

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
 from modelkit.errors import UserError
+from modelkit.wording import say
 
 _BLOCK = 1 << 20
 #: The most that a zip's directory or a tar's long name may make the reader hold at once.
@@ -88,7 +89,9 @@ def _unpack_zip(raw: IO[bytes], writer: _Writer, limits: Limits, tick: Callable[
         for entry in entries:
             kind = stat.S_IFMT(entry.external_attr >> 16)
             if entry.flag_bits & 0x1:
-                raise _unsafe(f"{entry.filename!r} is encrypted.", "Pack the folder without a password.")
+                raise _unsafe(
+                    say("{name!r} is encrypted.", name=entry.filename[:80]), say("Pack the folder without a password.")
+                )
             if entry.is_dir():
                 writer.folder(entry.filename)
                 continue
@@ -180,8 +183,8 @@ class _Writer:
             or len(parts) > self._limits.depth
         ):
             raise _unsafe(
-                f"The name {name[:80]!r} does not stay inside the folder, or is too long or too deep.",
-                "Pack the model's folder itself, with relative names.",
+                say("The name {name!r} does not stay inside the folder, or is too long or too deep.", name=name[:80]),
+                say("Pack the model's folder itself, with relative names."),
             )
         return self._root.joinpath(*parts)
 
@@ -198,7 +201,9 @@ class _Bounded:
     def read(self, size: int = -1) -> bytes:
         data = self._inner.read(size if 0 <= size <= _TABLE_BYTES else _TABLE_BYTES + 1)
         if len(data) > _TABLE_BYTES:
-            raise _unsafe("Its table of contents is too large to be one model's.", "Pack the folder of one model only.")
+            raise _unsafe(
+                say("Its table of contents is too large to be one model's."), say("Pack the folder of one model only.")
+            )
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -289,8 +294,13 @@ _LARGE_HINT = "Pack only the files of one model; whoever runs this installation 
 
 
 def _damaged(error: Exception) -> UserError:
-    message = f"The archive cannot be read: {str(error).rstrip('.')}."
-    return UserError("archive_damaged", message, "Pack it again and upload it anew.", field=_FIELD)
+    return UserError(
+        "archive_damaged",
+        "The archive cannot be read: {error}.",
+        "Pack it again and upload it anew.",
+        field=_FIELD,
+        error=str(error).rstrip("."),
+    )
 
 
 def _unsafe(message: str, hint: str) -> UserError:
@@ -299,20 +309,28 @@ def _unsafe(message: str, hint: str) -> UserError:
 
 def _not_plain(name: str) -> UserError:
     return _unsafe(
-        f"{name[:80]!r} is a link, a device or another thing that is no plain file.", "Pack plain files only."
+        say("{name!r} is a link, a device or another thing that is no plain file.", name=name[:80]),
+        say("Pack plain files only."),
     )
 
 
 def _twice(name: str) -> UserError:
-    return _unsafe(f"{name[:80]!r} is in the archive twice.", "Pack the folder again with each file once.")
+    twice = say("{name!r} is in the archive twice.", name=name[:80])
+    return _unsafe(twice, say("Pack the folder again with each file once."))
 
 
 def _too_many(limits: Limits) -> UserError:
     return UserError(
-        "archive_too_large", f"The archive holds more than {limits.files} files.", "Pack one model only.", field=_FIELD
+        "archive_too_large",
+        "The archive holds more than {limit} files.",
+        "Pack one model only.",
+        field=_FIELD,
+        limit=limits.files,
     )
 
 
 def _too_large(limits: Limits) -> UserError:
     size = f"{limits.size_bytes / 1e6:,.0f} MB"
-    return UserError("archive_too_large", f"Unpacked, the archive holds more than {size}.", _LARGE_HINT, field=_FIELD)
+    return UserError(
+        "archive_too_large", "Unpacked, the archive holds more than {size}.", _LARGE_HINT, field=_FIELD, size=size
+    )

@@ -33,9 +33,10 @@ class Said(str):
 def say(template: str, /, **params: Any) -> Said:
     """`template` with its `{names}` filled in; without parameters it is taken as it stands, braces and all.
 
-    The template must be a literal: the catalog of translations is gathered from the calls.
+    The template must be a literal: the catalog of translations is gathered from the calls. What is a sentence already
+    stays as it is.
     """
-    return template if isinstance(template, Said) and not params else Said(template, params)
+    return template if isinstance(template, Said) else Said(template, params)
 
 
 def both(first: str, second: str) -> str:

@@ -62,6 +62,11 @@ def test_an_error_carries_template_and_parameters() -> None:
     assert said_by(KeyError()) == "KeyError"
 
 
+def test_a_hint_that_is_a_sentence_keeps_its_own_parameters() -> None:
+    error = UserError("x", "{file} is odd.", say("Choose {codec}.", codec="utf-8"), file="a.csv")
+    assert pack(error.card())["hint"] == {"say": "Choose {codec}.", "with": {"codec": "utf-8"}}
+
+
 def test_a_reason_travels_from_the_agent_as_a_sentence_and_an_older_agents_as_text() -> None:
     seen = ObservedRevision(number=1, status="failed", reason=say("Signal {number}.", number=9))
     again = ObservedRevision.model_validate_json(seen.model_dump_json())

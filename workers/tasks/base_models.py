@@ -111,8 +111,8 @@ def _import(row: BaseModel) -> None:
             raise
         logger.exception("No space left while importing %s.", row.name)
         shutil.rmtree(staging, ignore_errors=True)
-        message = "The server's disk is full."
-        base_model_fail(row, UserError("disk_full", message, "Free some space, then try again."), retry=True)
+        full = UserError("disk_full", "The server's disk is full.", "Free some space, then try again.")
+        base_model_fail(row, full, retry=True)
     except Exception:
         base_model_release(row)
         raise
@@ -196,7 +196,7 @@ def _from_version(row: BaseModel, staging: Path, pulse: _Pulse) -> Path:
     try:
         source = bundle_ensure_local(version)
     except AppError as error:
-        raise UserError(error.code, error.message, error.hint) from error
+        raise UserError(error.code, error.reason) from error
     pulse.size_bytes = sum((source / name).stat().st_size for name in VERSION_FILES)
     for name in VERSION_FILES:
         if name == "model.safetensors":
