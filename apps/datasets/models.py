@@ -12,6 +12,7 @@ A version's life:
 from __future__ import annotations
 
 from django.db import models
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
@@ -80,6 +81,9 @@ class DatasetVersion(Record):
 
     def __str__(self) -> str:
         return self.ref
+
+    def get_absolute_url(self) -> str:
+        return reverse("dataset_version", args=[self.dataset.name, self.number])
 
 
 class DatasetVersionTransition(Transition):

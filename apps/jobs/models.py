@@ -15,6 +15,7 @@ child if it still lives, else requeues. Detail that grows (events, log lines, cu
 from __future__ import annotations
 
 from django.db import models
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
@@ -97,6 +98,9 @@ class Job(Record):
 
     def __str__(self) -> str:
         return f"#{self.number} {self.title}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("job_detail", args=[self.public_id])
 
 
 class JobTransition(Transition):

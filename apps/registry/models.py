@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
@@ -91,6 +92,9 @@ class ModelVersion(Record):
 
     def __str__(self) -> str:
         return self.ref
+
+    def get_absolute_url(self) -> str:
+        return reverse("model_version", args=[self.model.name, self.number])
 
 
 class Alias(models.Model):
