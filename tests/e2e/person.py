@@ -74,12 +74,22 @@ class Person:
 
     def click(self, words: str, css: str = "main") -> None:
         """Press what bears these words."""
-        self.press(self.named(words, css))
+        self.press(lambda: self.named(words, css))
 
-    def press(self, element: Any) -> None:
-        """Bring it into view, and press it where it is: what something else covers cannot be pressed."""
-        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-        element.click()
+    def press(self, target: str | Callable[[], Any] | Any) -> None:
+        """Bring it into view, and press it where it is: what something else covers cannot be pressed.
+
+        What a live part of the page replaced between the look and the press is looked for again, unless it is given
+        as an element.
+        """
+
+        def pressed() -> bool:
+            element = self.find(target) if isinstance(target, str) else target() if callable(target) else target
+            self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+            element.click()
+            return True
+
+        self.until(pressed, what=f"{target} to be pressed")
 
     def fill(self, name: str, value: str, css: str = "main") -> None:
         """Type into the field, over what stands there."""
@@ -97,10 +107,10 @@ class Person:
         self.go("/accounts/login/")
         self.fill("login", user, "form")
         self.fill("password", password, "form")
-        self.press(self.find("form .btn-primary"))
+        self.press("form .btn-primary")
         self.until(lambda: "/accounts/login" not in self.path, what="the way past the sign-in")
 
     def sign_out(self) -> None:
-        self.press(self.find(".popover-menu > summary"))
+        self.press(".popover-menu > summary")
         self.click("Sign out", ".popover-menu")
         self.until(lambda: "/accounts/login" in self.path, what="the sign-in page")

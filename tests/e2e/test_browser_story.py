@@ -72,7 +72,7 @@ def first_sign_in(person: Person) -> None:
 def upload_and_mend(person: Person, file: Path) -> None:
     """Version 1 maps itself and tells of its duplicates; the fix beside them makes version 2."""
     person.click("Datasets", ".nav-main")
-    person.press(person.find("main a[href='/datasets/-/new/']"))
+    person.press("main a[href='/datasets/-/new/']")
     person.find("#file").send_keys(str(file))
     person.fill("name", "sms")
     person.click("Upload and check")
@@ -82,7 +82,7 @@ def upload_and_mend(person: Person, file: Path) -> None:
     person.see("v1, v2")
     assert "Windows-1252" in person.text("main dl.kv")
     assert [cell.text for cell in person.browser.find_elements("css selector", "td .chip-plain")] == ["Label", "Text"]
-    person.press(person.find(".tabs a[href*='checks']"))
+    person.press(".tabs a[href*='checks']")
     person.see("Duplicates")
     duplicates = person.find("#check-duplicates")
     assert int(re.search(r"\d+", duplicates.text.replace(",", "")).group()) >= 403  # type: ignore[union-attr]
@@ -93,7 +93,7 @@ def upload_and_mend(person: Person, file: Path) -> None:
     rows = re.search(r"([\d,]+) rows", person.text(".facts"))
     assert rows is not None
     assert int(rows.group(1).replace(",", "")) <= 5572 - 403
-    person.press(person.find(".tabs a[href*='checks']"))
+    person.press(".tabs a[href*='checks']")
     assert not person.find("#check-duplicates").find_elements("css selector", "form button")
 
 
@@ -104,7 +104,7 @@ def fine_tune(person: Person) -> str:
     person.click("Fine-tune", ".page-head")
     assert person.find("input[name=dataset]:checked").get_attribute("value") == "sms@2"
     assert person.find("input[name=base_model]:checked").get_attribute("value") == "minilm-l6"
-    person.press(person.find("input[name=preset][value=instant]"))
+    person.press("input[name=preset][value=instant]")
     person.fill("model_name", "spam-filter")
     person.until(lambda: '"model_name": "spam-filter"' in person.shown("#review pre"), what="the review of that name")
     start = person.named("Start fine-tuning")
@@ -119,7 +119,9 @@ def watch_and_come_back(person: Person, job: str) -> None:
     browser = person.browser
     browser.execute_script(WATCH)
     shown = person.until(
-        lambda: len(now := browser.execute_script("return window.shown")) > 1 and now, what="another phase", within_s=JOB_S
+        lambda: len(now := browser.execute_script("return window.shown")) > 1 and now,
+        what="another phase",
+        within_s=JOB_S,
     )
     assert len(set(shown)) > 1
     tab = browser.current_window_handle
@@ -131,7 +133,7 @@ def watch_and_come_back(person: Person, job: str) -> None:
     person.go("/jobs/")
     rows = person.find("main tbody").find_elements("css selector", "tr")
     assert sum("spam-filter" in row.text for row in rows) == 1
-    person.press(person.find(f"main a[href='{job}']"))
+    person.press(f"main a[href='{job}']")
     person.see("Succeeded", "#job-chip", within_s=JOB_S)
 
 
@@ -158,7 +160,7 @@ def compress(person: Person) -> None:
     person.see("champion", "main table")
     person.click("spam-filter@1")
     person.click("Compress", ".page-head")
-    person.press(person.find("#method-dynamic_int8 form .btn-primary"))
+    person.press("#method-dynamic_int8 form .btn-primary")
     person.until(lambda: re.fullmatch(r"/jobs/[a-z0-9]{12}/", person.path), what="the compression's page")
     person.see("Succeeded", "#job-chip", within_s=JOB_S)
     person.see("Variant and parent")
