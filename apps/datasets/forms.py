@@ -83,7 +83,7 @@ class MappingForm(ReadForm):
         for role in catalog.tasks()[version.dataset.task].columns:
             suggested = (version.detected.get("suggestions") or {}).get(role.role) or [""]
             roles[f"role_{role.role}"] = forms.ChoiceField(
-                label=role.title,
+                label=_(role.title),
                 required=role.required,
                 choices=[("", _("Choose a column")), *((column, column) for column in columns)],
                 initial=version.mapping.get(role.role, suggested[0]),
