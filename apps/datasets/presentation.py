@@ -10,8 +10,7 @@ from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from apps.datasets.models import DatasetVersion, VersionStatus
 from modelkit.data.options import ENCODINGS
