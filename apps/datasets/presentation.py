@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from apps.core.wording import told
 from apps.datasets.models import DatasetVersion, VersionStatus
+from modelkit.data.options import ENCODINGS
 
 CHECK_TITLES: dict[str, str | Promise] = {
     "duplicates": gettext_lazy("Duplicates"),
@@ -256,6 +257,7 @@ def files_view(version: DatasetVersion) -> list[dict[str, Any]]:
         shown.append(
             {
                 **file,
+                "encoding_title": ENCODINGS.get(file["encoding"], file["encoding"]),
                 "encoding_reason": ENCODING_REASONS.get(file["encoding_how"], ""),
                 "delimiter_title": DELIMITER_TITLES.get(file["delimiter"] or "", "–"),
                 "part_title": SPLIT_TITLES.get(file.get("part", ""), ""),

@@ -22,6 +22,7 @@ from apps.accounts.models import Workspace
 from apps.core.errors import AppError, Invalid
 from apps.core.wording import told
 from apps.datasets.models import DatasetVersion, VersionStatus
+from apps.datasets.row_browser import rows_path
 from apps.jobs.models import Device, JobKind
 from apps.jobs.schemas import CompressRequest, Problem, TrainRequest
 from apps.jobs.selectors import inputs
@@ -139,6 +140,11 @@ def _plan_training(workspace: Workspace, request: TrainRequest) -> Plan:
     if plan.problems or plan.params is None or plan.dataset is None or plan.base_model is None:
         return plan
     plan.title = f"{request.model_name} · {plan.base_model.title} · {plan.dataset.ref}"
+    try:
+        rows_path(plan.dataset)
+    except AppError as error:
+        plan.take(error)
+        return plan
     plan.sample = inputs.dataset_sample(plan.dataset.prefix, plan.dataset.digest)
     plan.predicted = _predict(task, plan.params, plan.dataset, plan.base_model, plan.sample["mean_tokens"])
     params = plan.params.model_dump(mode="json")

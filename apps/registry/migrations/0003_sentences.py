@@ -7,12 +7,17 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('registry', '0001_initial'),
+        ('registry', '0002_base_model_imports'),
     ]
 
     operations = [
         migrations.AlterField(
             model_name='aliaschange',
+            name='reason',
+            field=apps.core.wording.SentenceField(blank=True),
+        ),
+        migrations.AlterField(
+            model_name='basemodeltransition',
             name='reason',
             field=apps.core.wording.SentenceField(blank=True),
         ),
