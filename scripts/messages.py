@@ -132,13 +132,15 @@ def extract() -> None:
     path = ROOT / "locale" / LANGUAGE / "LC_MESSAGES" / "django.po"
     path.parent.mkdir(parents=True, exist_ok=True)
     known = {entry.msgid: entry.msgstr for entry in polib.pofile(str(path))} if path.exists() else {}
+    # First, since this may refuse: the catalog on disk has lost these once it has been gathered from the code.
+    gathered = [*spec_messages(), *sentences()]
     ignored = [part for name in IGNORED for part in ("--ignore", name)]
     # Line numbers would change the file with every edit of the code.
     command = ["manage.py", "makemessages", "-l", LANGUAGE, "--no-obsolete", "--no-wrap", "--add-location", "file"]
     subprocess.run([sys.executable, *command, *ignored], cwd=ROOT, check=True)
     catalog = polib.pofile(str(path), wrapwidth=0)
     present = {entry.msgid: entry for entry in catalog}
-    for text, place in (*spec_messages(), *sentences()):
+    for text, place in gathered:
         if text not in present:
             present[text] = polib.POEntry(msgid=text, msgstr=known.get(text, ""), occurrences=[(place, "")])
             catalog.append(present[text])
