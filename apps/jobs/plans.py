@@ -24,6 +24,7 @@ from apps.core.wording import told
 from apps.datasets.models import DatasetVersion, VersionStatus
 from apps.datasets.row_browser import rows_path
 from apps.jobs.models import Device, JobKind
+from apps.jobs.rules import param_remedy
 from apps.jobs.schemas import CompressRequest, Problem, TrainRequest
 from apps.jobs.selectors import inputs
 from apps.jobs.selectors.queue import DEVICE_FRESH
@@ -204,7 +205,8 @@ def _validate_params(plan: Plan, model: type[Params], values: dict[str, Any]) ->
                     _("Known are %(known)s.") % {"known": known},
                 )
             else:
-                plan.refuse("param_invalid", path, item["msg"])
+                remedy = param_remedy(model, str(item["loc"][0])) if item["loc"] else ""
+                plan.refuse("param_invalid", path, item["msg"], remedy)
         return None
 
 

@@ -5,7 +5,9 @@ import { toast } from "./app.js";
 
 function showNames(drop) {
   const names = drop.querySelector("[data-file-names]");
-  if (names) names.textContent = [...drop.querySelector("input[type=file]").files].map((file) => file.name).join(", ");
+  const files = [...drop.querySelector("input[type=file]").files];
+  // One name is in the field itself.
+  if (names) names.textContent = files.length > 1 ? files.map((file) => file.name).join(", ") : "";
 }
 
 function takeDrops(drop) {
