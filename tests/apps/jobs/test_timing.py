@@ -34,6 +34,20 @@ def test_time_left_counts_the_phases_ahead(ready: Any) -> None:
     assert left_s(last, now=1000.0) == 0.0
 
 
+def test_a_busy_host_is_expected_to_stay_busy(ready: Any) -> None:
+    job = jobs.running(ready.developer)
+    ahead = sum(predicted_phases(job)[name] for name in ("exporting", "parity", "publishing"))
+    phases = [("training", 0.0, 1), ("evaluating", 1000.0, 1)]
+    job.progress_detail = {"phases": [{"name": name, "at": at_, "attempt": n} for name, at_, n in phases]}
+    job.phase = "evaluating"
+    slow = left_s(job, now=5000.0)
+    assert slow is not None
+    assert slow > 2 * ahead
+    # The wait between two attempts is no work.
+    job.progress_detail["phases"][0]["attempt"] = 0
+    assert left_s(job, now=5000.0) == pytest.approx(ahead, abs=0.1)
+
+
 def test_a_job_without_predictions_and_without_word_says_nothing(ready: Any) -> None:
     job = jobs.running(ready.developer)
     job.predicted = {}
