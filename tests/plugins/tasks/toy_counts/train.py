@@ -42,6 +42,21 @@ def run(ctx: RunContext, job: TrainJob) -> Outcome:
     return Outcome(bundle=_export(ctx, job), metrics={"accuracy": 0.5}, split="test")
 
 
+def preview(ctx: RunContext, job: TrainJob) -> None:
+    """One row, with the process that made it as its token."""
+    if job.params.ending == "user_error":
+        _end("user_error", ctx.scratch)
+    content = {
+        "rows": [{"text": "hello", "label": "yes", "tokens": [str(os.getpid())]}],
+        "shape": [1, 1],
+        "max_length": 8,
+        "truncated_fraction": 0.0,
+        "mean_tokens": 1.0,
+        "unknown_fraction": 0.0,
+    }
+    (ctx.scratch / "artifacts" / "first_batch.json").write_text(json.dumps(content))
+
+
 def _resume(scratch: Path) -> int:
     steps = [int(path.name.removeprefix("step-")) for path in (scratch / "checkpoints").glob("step-*")]
     return max(steps, default=0)
