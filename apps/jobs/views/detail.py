@@ -224,7 +224,8 @@ def _overview(request: HttpRequest, job: Job) -> dict[str, Any]:
         "result_figures": presenting.result_figures(job, champion),
         "comparisons": progressing.comparisons_of(job),
         "notices": detail.get("notices", []),
-        "usage_charts": ("memory", "disk"),
+        # A job that ended before samples were taken has nothing to draw, and never will have.
+        "usage_charts": ("memory", "disk") if not JobStatus(job.status).is_final or folders.usage_points(job) else (),
         "mend": presenting.mend_of(job, identity_of(request).role),
         "log_lines": lines[-OVERVIEW_LINES:],
         "log_offset": offset,
