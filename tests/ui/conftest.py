@@ -17,7 +17,7 @@ FLAGS = (
 
 #: htmx's words when a page is left while it refreshes a part of itself. A request that fails for another reason is told
 #: by the browser, too, in a line of its own.
-LEFT = ('"htmx:afterRequest, ', '"htmx:sendError, ')
+LEFT = ('"htmx:afterRequest, ', '"htmx:sendAbort, ', '"htmx:sendError, ')
 
 
 @pytest.fixture(scope="session")

@@ -32,4 +32,4 @@ def test_a_refused_upload_keeps_the_chosen_file(ready: Any, browser: Any, visit:
     name.send_keys("mine")
     browser.find_element("css selector", "form[data-upload] [type=submit]").click()
     until(browser, "location.pathname === '/datasets/mine/1/'")
-    assert DatasetVersion.objects.get().parts[0]["file_name"] == "mine.csv"
+    assert DatasetVersion.objects.get(dataset__name="mine").parts[0]["file_name"] == "mine.csv"
