@@ -18,6 +18,7 @@ from typing import Any, Literal
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from apps.core.wording import told
 from apps.jobs import queue
 from apps.jobs.models import JobKind
 from apps.jobs.plans import Plan
@@ -60,7 +61,7 @@ def first_batch(plan: Plan) -> FirstBatch | None:
     if content is not None and result is not None:
         return FirstBatch("ready", content)
     if result is not None and result.get("outcome") != "succeeded":
-        error = result.get("error") or {}
+        error = told(result.get("error") or {})
         if result.get("outcome") == "failed" or _age_s(folder.result_path) < RETRY_S:
             return FirstBatch("failed", message=f"{error.get('message', '')} {error.get('hint', '')}".strip())
         shutil.rmtree(folder.path, ignore_errors=True)

@@ -11,6 +11,7 @@ from django.conf import settings
 from apps.core import storage
 from apps.jobs import previews, queue
 from modelkit.jobfolder import JobFolder, read_json, write_json
+from modelkit.wording import pack, say
 from workers import devices, launching, stopping
 from workers.app import app
 from workers.guard import guarded
@@ -36,7 +37,7 @@ def preview(key: str) -> None:
         settings_ = devices.launch_settings("cpu:0") | {"threads": 1}
         child = launching.launch(folder, attempt=1, **settings_)
     except (launching.LauncherUnavailable, launching.LauncherRefused) as error:
-        _fail(folder, f"The launcher of this host does not answer: {error}")
+        _fail(folder, say("The launcher of this host does not answer: {error}", error=str(error)))
         return
     until = time.monotonic() + LIMIT_S
     while child.alive and time.monotonic() < until and not stopping.asked():
@@ -44,11 +45,11 @@ def preview(key: str) -> None:
     if child.alive:
         launching.kill(folder, child)
     if folder.result() is None:
-        _fail(folder, "The first batch could not be made in time.")
+        _fail(folder, say("The first batch could not be made in time."))
 
 
 def _fail(folder: JobFolder, message: str) -> None:
     logger.warning("Preview %s: %s", folder.path.name, message)
     if Path(settings.JOBS_DIR) in folder.path.parents and folder.path.is_dir():
-        error = {"code": "preview_failed", "message": message, "hint": "", "traceback": ""}
+        error = {"code": "preview_failed", "message": pack(message), "hint": "", "traceback": ""}
         write_json(folder.result_path, {"outcome": "errored", "error": error})

@@ -11,6 +11,7 @@ import pytest
 
 from apps.jobs import previews
 from apps.jobs.models import Job
+from modelkit.wording import pack, say
 from tests.apps.jobs.factory import body
 from tests.ui.test_wizard import form
 
@@ -34,7 +35,7 @@ def only_folder() -> Any:
     return path
 
 
-def answer(outcome: str = "succeeded", **error: str) -> None:
+def answer(outcome: str = "succeeded", **error: Any) -> None:
     """What a worker's child leaves."""
     (only_folder() / "artifacts").mkdir(exist_ok=True)
     if outcome == "succeeded":
@@ -80,6 +81,16 @@ def test_what_the_user_can_mend_is_said_and_not_tried_again(ready: Any) -> None:
     page = browser.post("/jobs/new/first-batch", form(preset="instant", shown_preset="instant")).content.decode()
     assert "at most 64 tokens. Set 64." in page
     assert ready.workspace.sent.count("jobs.preview") == 1
+
+
+def test_a_refusal_is_worded_for_who_reads_it(ready: Any) -> None:
+    ready.developer.api("POST", "/jobs/preview", body())
+    answer("failed", message=pack(say("This task shows its first batch once the job runs.")), hint="")
+    reading = form(preset="instant", shown_preset="instant")
+    browser = ready.developer.browser()
+    page = browser.post("/jobs/new/first-batch", reading, headers={"Accept-Language": "zh-hans"}).content.decode()
+    assert "此任务类型在任务运行后显示首个批次。" in page
+    assert "This task shows" in browser.post("/jobs/new/first-batch", reading).content.decode()
 
 
 def test_a_fault_of_ours_is_tried_again_after_a_while(ready: Any) -> None:

@@ -60,6 +60,13 @@ def test_a_failed_import_says_why_and_is_tried_again(team: Team, hub: Hub) -> No
     page = team.viewer.browser().get("/base-models/encoder/").content.decode()
     assert error["message"] in page
     assert error["hint"].split(";")[0] in page
+    chinese = {"Accept-Language": "zh-hans"}
+    told = team.viewer.api("GET", "/base-models/encoder", **chinese).json()["error"]
+    assert told["message"] == "tiny/encoder 的 model.safetensors 与模型库给出的校验和不符。"
+    assert "Try again later" not in told["hint"]
+    page = team.viewer.browser().get("/base-models/encoder/", headers=chinese).content.decode()
+    assert page.count(told["message"]) == 2  # the card and the history
+    assert told["hint"] in page
     hub.damaged = set()
     assert team.viewer.api("POST", "/base-models/encoder/retry").status_code == 403
     assert team.developer.api("POST", "/base-models/encoder/retry").json()["status"] == "importing"
@@ -73,14 +80,14 @@ def test_an_unreachable_hub_fails_with_its_name(team: Team, hub: Hub, settings: 
     hub.close()
     row = work(start(team, {"kind": "hub", "repo": "tiny/encoder"}))
     assert (row.status, row.error["code"], row.error["retry"]) == ("failed", "hub_unreachable", True)
-    assert settings.HUB_URL.removeprefix("http://") in row.error["message"]
+    assert settings.HUB_URL.removeprefix("http://") in (row.problem or {})["message"]
 
 
 def test_pickled_weights_are_refused_with_the_remedy(team: Team, hub: Hub) -> None:
     (hub.folder / "model.safetensors").rename(hub.folder / "pytorch_model.bin")
     row = work(start(team, {"kind": "hub", "repo": "tiny/encoder"}))
     assert row.error["code"] == "pickle_weights"
-    assert "save_pretrained" in row.error["hint"]
+    assert "save_pretrained" in (row.problem or {})["hint"]
 
 
 def test_a_base_model_deleted_meanwhile_leaves_nothing(team: Team, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
