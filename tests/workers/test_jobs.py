@@ -48,7 +48,9 @@ def test_a_first_batch_comes_from_a_child_before_any_job(stack: Stack) -> None:
 def test_mlflow_has_the_run_its_curves_and_a_version_that_opens(stack: Stack) -> None:
     mlflow = pytest.importorskip("mlflow")
     job = stack.ended(stack.job("opened", steps=3))
-    client = mlflow.MlflowClient(stack.environment["MLFLOW_TRACKING_URI"])
+    uri = stack.environment["MLFLOW_TRACKING_URI"]
+    # Both named: without, the registry is whichever this process spoke to last.
+    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     run = client.get_run(job["mlflow_run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.params["steps"] == "3"
