@@ -12,10 +12,17 @@ RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data tuneyard 
     && install -d -o tuneyard -g tuneyard /data
 COPY --from=build /opt/tuneyard /opt/tuneyard
 COPY platform/modelkit /app/platform/modelkit
+# Compiled here: its user may not write beside it.
+RUN /opt/tuneyard/bin/python -m compileall -q /app
 ENV PATH=/opt/tuneyard/bin:$PATH \
     PYTHONPATH=/app/platform \
     PYTHONUNBUFFERED=1 \
-    TUNEYARD_HOME=/data
+    TUNEYARD_HOME=/data \
+    DO_NOT_TRACK=true \
+    MLFLOW_DISABLE_TELEMETRY=true \
+    HF_HUB_DISABLE_TELEMETRY=1 \
+    RAY_USAGE_STATS_ENABLED=0 \
+    ORT_DISABLE_TELEMETRY=1
 WORKDIR /app
 USER tuneyard
 VOLUME /data

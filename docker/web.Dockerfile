@@ -36,12 +36,19 @@ COPY --from=build /src/apps /app/apps
 COPY --from=build /src/templates /app/templates
 COPY --from=build /src/locale /app/locale
 COPY --from=build /src/collected /app/static
+# Compiled here: its user may not write beside it.
+RUN /opt/tuneyard/bin/python -m compileall -q /app
 ENV PATH=/opt/tuneyard/bin:$PATH \
     PYTHONPATH=/app:/app/platform \
     PYTHONUNBUFFERED=1 \
     DJANGO_SETTINGS_MODULE=tuneyard.settings \
     TUNEYARD_HOME=/data \
-    TUNEYARD_STATIC_ROOT=/app/static
+    TUNEYARD_STATIC_ROOT=/app/static \
+    DO_NOT_TRACK=true \
+    MLFLOW_DISABLE_TELEMETRY=true \
+    HF_HUB_DISABLE_TELEMETRY=1 \
+    RAY_USAGE_STATS_ENABLED=0 \
+    ORT_DISABLE_TELEMETRY=1
 WORKDIR /app
 USER tuneyard
 VOLUME /data

@@ -19,15 +19,19 @@ COPY manage.py /app/
 COPY platform /app/platform
 COPY apps /app/apps
 COPY workers /app/workers
+# Compiled here: its user may not write beside it.
+RUN /opt/tuneyard/bin/python -m compileall -q /app
 ENV PATH=/opt/tuneyard/bin:$PATH \
     PYTHONPATH=/app:/app/platform \
     PYTHONUNBUFFERED=1 \
     DJANGO_SETTINGS_MODULE=tuneyard.settings \
     TUNEYARD_HOME=/data \
+    MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
     DO_NOT_TRACK=true \
     MLFLOW_DISABLE_TELEMETRY=true \
-    MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
-    HF_HUB_DISABLE_TELEMETRY=1
+    HF_HUB_DISABLE_TELEMETRY=1 \
+    RAY_USAGE_STATS_ENABLED=0 \
+    ORT_DISABLE_TELEMETRY=1
 WORKDIR /app
 USER tuneyard
 VOLUME /data

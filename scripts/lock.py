@@ -12,6 +12,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
@@ -25,24 +28,53 @@ EXTRAS = {
     "web": "web",
     "serve": "serve",
 }
+#: Debian 12 has 3.11.2; requirements may differ between patch releases.
+OLDEST_PYTHON = "3.11.0"
 LEFT_OUT = re.compile(r"^(torch|triton|pytorch-triton|nvidia-.*|cuda-.*|tuneyard)$")
 
 
 def resolve(extras: str, torch_pin: str, constraints: Path | None) -> dict[str, str]:
-    """Name to version of all that `tuneyard[extras]` needs on this Python."""
+    """Name to version of all that `tuneyard[extras]` needs on any Python 3.11, whichever of them runs this."""
+    wanted = [f"{ROOT}[{extras}]"]
+    found = report(wanted, torch_pin, constraints)
+    if older := sorted(wanted_by_the_oldest(found)):
+        found = report([*wanted, *older], torch_pin, constraints)
+    packages = {canonical(item["metadata"]["name"]): item["metadata"]["version"] for item in found}
+    # A local version (`+cpu`) names one builder's wheel, not a release.
+    return {name: version.partition("+")[0] for name, version in sorted(packages.items()) if not LEFT_OUT.match(name)}
+
+
+def report(wanted: list[str], torch_pin: str, constraints: Path | None) -> list[dict[str, Any]]:
+    """What pip would install for `wanted` into an empty environment."""
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
+        path = Path(folder) / "report.json"
         pin = Path(folder) / "torch.txt"
         pin.write_text(f"{torch_pin}\n")
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
-        command += ["--report", str(report), "--constraint", str(pin)]
+        command += ["--report", str(path), "--constraint", str(pin)]
         if constraints is not None:
             command += ["--constraint", str(constraints)]
-        subprocess.run([*command, f"{ROOT}[{extras}]"], check=True)
-        found = json.loads(report.read_text())["install"]
-    packages = {re.sub(r"[-_.]+", "-", item["metadata"]["name"]).lower(): item["metadata"]["version"] for item in found}
-    # A local version (`+cpu`) names one builder's wheel, not a release.
-    return {name: version.partition("+")[0] for name, version in sorted(packages.items()) if not LEFT_OUT.match(name)}
+        subprocess.run([*command, *wanted], check=True)
+        installed: list[dict[str, Any]] = json.loads(path.read_text())["install"]
+        return installed
+
+
+def wanted_by_the_oldest(found: list[dict[str, Any]]) -> set[str]:
+    """Requirements that hold for the first patch release only: a later one has in its library what they bring."""
+    wanted = set()
+    for item in found:
+        for text in item["metadata"].get("requires_dist", []):
+            requirement = Requirement(text)
+            for extra in ("", *item.get("requested_extras", [])):
+                here = {"extra": extra}
+                there = {**here, "python_full_version": OLDEST_PYTHON}
+                if requirement.marker and requirement.marker.evaluate(there) > requirement.marker.evaluate(here):
+                    wanted.add(f"{requirement.name}{requirement.specifier}")
+    return wanted
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def main() -> None:

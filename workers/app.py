@@ -55,6 +55,7 @@ def _import_tasks() -> None:
 PERIOD_S = {
     queue.JOB_SWEEP: 5.0,
     queue.DATASET_SWEEP: 15.0,
+    queue.BASE_MODEL_SWEEP: 15.0,
     queue.DEPLOYMENT_APPLY: 10.0,
     queue.UPKEEP: 60.0,
 }

@@ -11,12 +11,14 @@ import signal
 import threading
 from typing import Any
 
+from apps.core.errors import Unavailable
 from apps.jobs import services
 from apps.jobs.models import Job, JobStatus
 from modelkit.errors import UserError
 from modelkit.jobfolder import Child, JobFolder
 from modelkit.run import DISK_FULL
 from modelkit.tracking.sink import SinkRefused, SinkUnavailable
+from modelkit.wording import both, pack, say, unpack
 from workers import context, devices, launching, mirror, publishing, stopping
 from workers.reporter import Ended, Lease, follow
 
@@ -34,8 +36,8 @@ def _card(code: str, message: str, hint: str) -> dict[str, Any]:
 
 DISK_FULL_CARD = _card(
     "disk_full",
-    "The disk is full; the job could not write its files.",
-    "Free some space (old jobs and dataset versions can be deleted), then resume the job.",
+    say("The disk is full; the job could not write its files."),
+    say("Free some space (old jobs and dataset versions can be deleted), then resume the job."),
 )
 
 
@@ -63,9 +65,8 @@ def _attempt(job: Job, lease: Lease) -> bool:
         except UserError as error:
             return _finish(job, lease, JobStatus.FAILED, error=_card(error.code, error.message, error.hint))
         except launching.LauncherRefused as error:
-            card = _card(
-                "launcher_refused", f"The launcher refused the job: {error}", "Ask whoever runs this installation."
-            )
+            refused = say("The launcher refused the job: {error}", error=error)
+            card = _card("launcher_refused", refused, say("Ask whoever runs this installation."))
             return _finish(job, lease, JobStatus.ERRORED, error=card)
         except OSError as error:
             if error.errno not in DISK_FULL:
@@ -88,20 +89,25 @@ def _only_publishing_left(folder: JobFolder) -> bool:
 
 
 def _launch(job: Job, lease: Lease) -> Child | None:
-    """Start the child, waiting for a launcher that is down; None when a cancel or the worker's stop comes first."""
-    folder = context.prepare(job)
+    """Start the child, waiting for a launcher or inputs that are away; None when a cancel or a stop comes first."""
     settings = devices.launch_settings(job.device.name if hasattr(job, "device") else "cpu:0")
     told = False
+    message: str
     while True:
         try:
-            child = launching.launch(folder, attempt=job.attempt, **settings)
-            services.job_notice_withdraw(job=job, owner=lease.owner, code="launcher_down")
+            child = launching.launch(context.prepare(job), attempt=job.attempt, **settings)
+            for code in ("launcher_down", "inputs_away"):
+                services.job_notice_withdraw(job=job, owner=lease.owner, code=code)
             return child
         except launching.LauncherUnavailable as error:
             logger.warning("Job %s: %s", job.public_id, error)
+            code = "launcher_down"
+            message = say("The launcher of this host does not answer; the job starts when it is back.")
+        except Unavailable as error:
+            logger.warning("Job %s: its inputs are not to be had: %s", job.public_id, error)
+            code, message = "inputs_away", both(error.reason, say("The job starts when it is back."))
         if not told:
-            message = "The launcher of this host does not answer; the job starts when it is back."
-            services.job_notice(job=job, owner=lease.owner, code="launcher_down", message=message)
+            services.job_notice(job=job, owner=lease.owner, code=code, message=message)
             told = True
         stopping.sleep(1.0)
         lease.check()
@@ -146,7 +152,7 @@ def _settle(job: Job, folder: JobFolder, lease: Lease, copy: mirror.Mirror) -> b
         case "succeeded" | "failed" | "errored" | "cancelled":
             return _finish(job, lease, JobStatus.CANCELLED, copy=copy)
         case "interrupted" if not cancelled:
-            services.job_requeue(job=job, owner=lease.owner, reason="Stopped with a checkpoint", crashed=False)
+            services.job_requeue(job=job, owner=lease.owner, reason=say("Stopped with a checkpoint"), crashed=False)
             return True
         case _ if cancelled:
             return _finish(job, lease, JobStatus.CANCELLED, copy=copy)
@@ -159,24 +165,26 @@ def _vanished(job: Job, folder: JobFolder, lease: Lease, copy: mirror.Mirror) ->
     if shutil.disk_usage(folder.path.parent).free < DISK_FULL_BYTES:
         return _finish(job, lease, JobStatus.FAILED, error=DISK_FULL_CARD, copy=copy)
     how = _how_it_died(folder.exit())
-    if services.job_requeue(
-        job=job, owner=lease.owner, reason=f"The process {how}; goes on from its checkpoint", crashed=True
-    ):
+    reason = say("The process {how}; goes on from its checkpoint", how=how)
+    if services.job_requeue(job=job, owner=lease.owner, reason=reason, crashed=True):
         return True
     card = _card(
         "process_died",
-        f"The job's process {how}, {services.MAX_CRASHES} times.",
-        "If the machine runs out of memory, choose a smaller batch or base model; the log's last lines may say more.",
+        say("The job's process {how}, {times} times.", how=how, times=services.MAX_CRASHES),
+        say(
+            "If the machine runs out of memory, choose a smaller batch or base model; "
+            "the log may say more in its last lines."
+        ),
     )
     return _finish(job, lease, JobStatus.ERRORED, error=card, copy=copy)
 
 
 def _how_it_died(exit_: dict[str, Any] | None) -> str:
     if exit_ is None or exit_.get("returncode") is None:
-        return "ended without a word"
+        return say("ended without a word")
     if exit_["signal"]:
-        return f"was killed by signal {signal.Signals(exit_['signal']).name}"
-    return f"ended with status {exit_['returncode']}"
+        return say("was killed by signal {name}", name=signal.Signals(exit_["signal"]).name)
+    return say("ended with status {status}", status=exit_["returncode"])
 
 
 def _publish(job: Job, folder: JobFolder, result: dict[str, Any], lease: Lease, copy: mirror.Mirror) -> bool:
@@ -188,13 +196,14 @@ def _publish(job: Job, folder: JobFolder, result: dict[str, Any], lease: Lease, 
     except UserError as error:
         return _finish(job, lease, JobStatus.FAILED, error=_card(error.code, error.message, error.hint), copy=copy)
     except SinkRefused as error:
-        card = _card("mlflow_refused", f"MLflow refused the model: {error}", "Ask whoever runs this installation.")
+        refused = say("MLflow refused the model: {error}", error=error)
+        card = _card("mlflow_refused", refused, say("Ask whoever runs this installation."))
         return _finish(job, lease, JobStatus.ERRORED, error=card, copy=copy)
     services.job_finish(
         job=job,
         owner=lease.owner,
         status=JobStatus.SUCCEEDED,
-        reason=f"Published as {version.ref}",
+        reason=say("Published as {ref}", ref=version.ref),
         metrics=result["metrics"],
         metrics_split=result["metrics_split"],
         published=version,
@@ -210,8 +219,8 @@ def _finish(
     error: dict[str, Any] | None = None,
     copy: mirror.Mirror | None = None,
 ) -> bool:
-    reason = error["message"] if error else "Cancelled by request"
-    services.job_finish(job=job, owner=lease.owner, status=status, reason=reason, error=error)
+    reason = unpack(error["message"]) if error else say("Cancelled by request")
+    services.job_finish(job=job, owner=lease.owner, status=status, reason=reason, error=pack(error))
     if copy is not None and copy.run_id:
         try:
             mirror.sink().run_close(copy.run_id, "killed" if status == JobStatus.CANCELLED else "failed")

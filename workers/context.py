@@ -39,15 +39,17 @@ def _resolved(job: Job) -> dict[str, Any]:
         if not (path / "rows.parquet").is_file():
             raise UserError(
                 "dataset_gone",
-                f"The rows of {dataset['ref']} are no longer in storage.",
+                "The rows of {ref} are no longer in storage.",
                 "Upload the dataset again and clone the job onto the new version.",
+                ref=dataset["ref"],
             )
         spec["dataset"] = dataset | {"path": str(path)}
     if job.kind == JobKind.TRAIN and not Path(spec["base_model"]["path"]).is_dir():
         raise UserError(
             "base_model_gone",
-            f"The folder of the base model {spec['base_model']['id']} is not on this host.",
+            "The folder of the base model {model} is not on this host.",
             "Import the base model again, or choose another one.",
+            model=spec["base_model"]["id"],
         )
     if job.kind == JobKind.COMPRESS:
         assert job.source_version is not None  # noqa: S101 - a compression's row always has one

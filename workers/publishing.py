@@ -23,6 +23,7 @@ from apps.registry.services import model_version_publish
 from modelkit import bundle, catalog
 from modelkit.jobfolder import JobFolder
 from modelkit.tracking.sink import SinkUnavailable
+from modelkit.wording import say
 from workers import mirror, stopping
 from workers.reporter import Lease
 
@@ -55,7 +56,7 @@ def publish(*, job: Job, folder: JobFolder, result: dict[str, Any], lease: Lease
                 job=job,
                 owner=lease.owner,
                 code="mlflow_down",
-                message="The model is ready. MLflow does not answer at present; publishing goes on when it does.",
+                message=say("The model is ready. MLflow does not answer at present; publishing goes on when it does."),
             )
             _wait(job, lease, pause)
     services.job_notice_withdraw(job=job, owner=lease.owner, code="mlflow_down")

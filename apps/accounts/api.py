@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from ninja import Path, Query, Router, Status
 
 from apps.accounts import selectors, services
-from apps.accounts.auth import Identity, require
+from apps.accounts.auth import caller, require
 from apps.accounts.models import Role
 from apps.accounts.schemas import (
     AuditOut,
@@ -27,12 +27,6 @@ from apps.core.pagination import Page, PageQuery, page_of
 
 router = Router(tags=["Accounts"])
 Username = Annotated[str, Path(max_length=150)]
-
-
-def caller(request: HttpRequest) -> Identity:
-    """Who is calling, after authentication."""
-    identity: Identity = request.auth  # type: ignore[attr-defined]
-    return identity
 
 
 @router.get("/me", response=MeOut, summary="Who am I")

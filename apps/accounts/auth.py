@@ -122,6 +122,12 @@ class SessionAuth(NinjaSessionAuth):
         return identity_of(request)
 
 
+def caller(request: HttpRequest) -> Identity:
+    """Who is calling the API, after authentication."""
+    identity: Identity = request.auth  # type: ignore[attr-defined]
+    return identity
+
+
 def identity_of(request: HttpRequest) -> Identity:
     """The signed-in user as an Identity, for page views; `WorkspaceMiddleware` has set workspace and role.
 

@@ -23,6 +23,15 @@ class ProfileForm(ServiceForm):
         self.fields["language"].choices = [("", _("As the browser")), *settings.LANGUAGES]  # type: ignore[attr-defined]
 
 
+class EmailForm(ServiceForm):
+    email = forms.EmailField(
+        label=_("E-mail"), required=False, help_text=_("For signing in, and for resetting a forgotten password.")
+    )
+    password = forms.CharField(
+        label=_("Present password"), widget=forms.PasswordInput(attrs={"autocomplete": "current-password"})
+    )
+
+
 class MemberForm(ServiceForm):
     username = forms.CharField(label=_("User name"), max_length=150)
     email = forms.EmailField(label=_("E-mail"), required=False, help_text=_("For resetting a forgotten password."))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
+from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext_lazy as _
 
 from apps.core.models import Record, SlugField
+from apps.core.wording import told
 
 
 class Role(models.TextChoices):
@@ -88,6 +90,35 @@ class AuditEntry(models.Model):
         indexes = [models.Index(fields=["workspace", "-at"], name="accounts_audit_recent")]
 
     @property
+    def href(self) -> str:
+        """The page of the thing, as far as it has one; it may be gone by now."""
+        noun, _, verb = self.action.partition(".")
+        name, _, number = self.target.partition("@")
+        places = {
+            "job": ("job_detail", [self.details.get("id", "")]),
+            "dataset": ("dataset_version", [name, number]) if number else ("dataset_detail", [name]),
+            "model": ("model_version", [name, number]) if number else ("model_detail", [name]),
+            "alias": ("model_detail", [name]),
+            "endpoint": ("endpoint_detail", [name]),
+        }
+        if noun not in places or verb == "delete":
+            return ""
+        page, args = places[noun]
+        try:
+            return reverse(page, args=args)
+        except NoReverseMatch:  # a target from before such things had pages
+            return ""
+
+    @property
     def shown_details(self) -> list[tuple[str, object]]:
         """The details that say something."""
-        return [(name, value) for name, value in self.details.items() if value is not None and value != ""]
+        return [
+            (name, _listed(value)) for name, value in told(self.details).items() if value is not None and value != ""
+        ]
+
+
+def _listed(value: object) -> object:
+    """A nested value of JSON as people write it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_listed(item)}" for name, item in value.items())
+    return ", ".join(str(_listed(item)) for item in value) if isinstance(value, list) else value

@@ -9,6 +9,7 @@ from ninja import Schema
 from pydantic import ConfigDict, Field
 
 from apps.accounts.models import ApiToken, AuditEntry, Membership, Role
+from apps.core.wording import told
 
 
 class Body(Schema):
@@ -125,6 +126,6 @@ class AuditOut(Schema):
             token=row.token.name if row.token else None,
             action=row.action,
             target=row.target,
-            details=row.details,
+            details=told(row.details),
             request_id=row.request_id,
         )

@@ -21,6 +21,7 @@ from apps.accounts.models import ApiToken, AuditEntry, Membership, Role, User, W
 from apps.accounts.signals import tokens_changed
 from apps.core.errors import Conflict, Forbidden, Invalid
 from apps.core.models import slug_validator
+from modelkit.wording import pack
 
 MAX_TOKEN_DAYS = 3650
 
@@ -33,7 +34,7 @@ def audit_record(*, by: Identity, action: str, target: str, details: dict[str, A
         token=by.token,
         action=action,
         target=target[:200],
-        details=details or {},
+        details=pack(details or {}),
         request_id=by.request_id,
     )
 
@@ -54,6 +55,17 @@ def workspace_create(*, by: Identity, name: str, title: str = "") -> Workspace:
         message = _("A workspace with this name exists.")
         raise Conflict(message, code="name_taken", fields={"name": message}, hint=_("Choose another name.")) from None
     return workspace
+
+
+def email_set(*, user: User, email: str, password: str, request_id: str = "") -> None:
+    """Change one's own address. It can reset the password, so the present password is asked for."""
+    if not user.check_password(password):
+        message = _("This is not your password.")
+        raise Invalid(message, code="wrong_password", fields={"password": message})
+    with transaction.atomic():
+        _check_email(email, of=user)
+        User.objects.filter(pk=user.pk).update(email=email)
+        AuditEntry.objects.create(actor=user, action="user.email", target=user.username, request_id=request_id)
 
 
 # --- members --------------------------------------------------------------------------------------------------------
@@ -78,11 +90,7 @@ def member_add(*, by: Identity, username: str, role: Role, email: str = "") -> I
             if len(username) > 150:
                 message = _("Use at most 150 characters.")
                 raise Invalid(message, fields={"username": message})
-            if email:
-                _check("email", email, validate_email)
-                if User.objects.filter(email__iexact=email).exists():
-                    message = _("Another user has this address.")
-                    raise Conflict(message, code="email_taken", fields={"email": message})
+            _check_email(email)
             password = _one_time_password()
             user = User.objects.create_user(username, email, password, must_change_password=True)
         membership, created = Membership.objects.get_or_create(
@@ -283,6 +291,16 @@ _READABLE = "abcdefghjkmnpqrstuvwxyz23456789"
 def _one_time_password() -> str:
     """Four groups of four, 79 bits."""
     return "-".join("".join(secrets.choice(_READABLE) for _ in range(4)) for _ in range(4))
+
+
+def _check_email(email: str, *, of: User | None = None) -> None:
+    if not email:
+        return
+    _check("email", email, validate_email)
+    others = User.objects.filter(email__iexact=email)
+    if (others.exclude(pk=of.pk) if of is not None else others).exists():
+        message = _("Another user has this address.")
+        raise Conflict(message, code="email_taken", fields={"email": message})
 
 
 def _check(field: str, value: str, validator: Any) -> None:

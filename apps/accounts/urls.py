@@ -13,6 +13,7 @@ urlpatterns: list[URLPattern] = [
     path("workspaces/switch", views.workspace_switch, name="workspace_switch"),
     path("settings/", views.settings_home, name="settings"),
     path("settings/profile", views.profile, name="settings_profile"),
+    path("settings/profile/email", views.profile_email, name="profile_email"),
     path("settings/members", views.member_list, name="settings_members"),
     path("settings/members/add", views.member_add, name="member_add"),
     path("settings/members/<str:username>/role", views.member_set_role, name="member_set_role"),

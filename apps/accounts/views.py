@@ -16,7 +16,7 @@ from django.views.i18n import set_language
 
 from apps.accounts import selectors, services
 from apps.accounts.auth import identity_of, require
-from apps.accounts.forms import MemberForm, ProfileForm, TokenForm, WorkspaceForm
+from apps.accounts.forms import EmailForm, MemberForm, ProfileForm, TokenForm, WorkspaceForm
 from apps.accounts.middleware import WORKSPACE_KEY
 from apps.accounts.models import Role, User
 from apps.core.errors import AppError, NotFound
@@ -55,7 +55,8 @@ def settings_home(request: HttpRequest) -> HttpResponse:
 def profile(request: HttpRequest) -> HttpResponse:
     user = _user(request)
     theme = request.COOKIES.get(_THEME_COOKIE) or user.theme
-    form = ProfileForm(request.POST or None, initial={"language": user.language, "theme": theme})
+    initial = {"language": user.language, "theme": theme}
+    form = ProfileForm(request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
         services.profile_update(user=user, **form.cleaned_data)
         messages.success(request, _("Saved."))
@@ -63,7 +64,28 @@ def profile(request: HttpRequest) -> HttpResponse:
         # The page's first paint knows only the cookie.
         response.set_cookie(_THEME_COOKIE, user.theme, max_age=31_536_000, samesite="Lax", secure=request.is_secure())
         return response
-    return render(request, "settings/profile.html", {"form": form, "tab": "profile"})
+    return _profile(request, form, EmailForm(initial={"email": user.email}))
+
+
+@require_POST
+def profile_email(request: HttpRequest) -> HttpResponse:
+    user = _user(request)
+    form = EmailForm(request.POST)
+    if form.is_valid():
+        try:
+            services.email_set(user=user, **form.cleaned_data, request_id=getattr(request, "request_id", ""))
+        except AppError as refusal:
+            form.refuse(refusal)
+        else:
+            messages.success(request, _("Saved."))
+            return redirect("settings_profile")
+    theme = request.COOKIES.get(_THEME_COOKIE) or user.theme
+    return _profile(request, ProfileForm(initial={"language": user.language, "theme": theme}), form, status=422)
+
+
+def _profile(request: HttpRequest, form: ProfileForm, email: EmailForm, *, status: int = 200) -> HttpResponse:
+    context = {"form": form, "email_form": email, "tab": "profile"}
+    return render(request, "settings/profile.html", context, status=status)
 
 
 # --- members ----------------------------------------------------------------------------------------------------------

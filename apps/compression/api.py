@@ -11,6 +11,7 @@ from apps.accounts.auth import require
 from apps.accounts.models import Role
 from apps.compression import selectors
 from apps.compression.schemas import MethodPage, VariantPage
+from apps.core.wording import told
 from apps.registry.selectors import version_by_reference
 from modelkit import catalog
 
@@ -35,7 +36,7 @@ def methods_list(request: HttpRequest, model: Model) -> dict[str, Any]:
             "family": verdict.spec.family,
             "needs": sorted(verdict.spec.needs),
             "applies": verdict.applies if model else None,
-            "reason": verdict.reason,
+            "reason": told(verdict.reason),
             "params_schema": verdict.spec.params.model_json_schema(),
         }
         for verdict in verdicts

@@ -6,5 +6,6 @@ from apps.compression import views
 
 urlpatterns: list[URLPattern] = [
     path("compress/", views.page, name="compression"),
+    path("compress/review", views.review, name="compression_review"),
     path("compress/start", views.start, name="compression_start"),
 ]

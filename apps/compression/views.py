@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 from apps.accounts.auth import identity_of
 from apps.accounts.models import Role
 from apps.compression import selectors
+from apps.compression.reviewing import review_of
 from apps.core.errors import AppError, NotFound
 from apps.core.ids import new_id
 from apps.jobs.forms import PREFIX, ParamForm, param_form, param_values
@@ -39,6 +40,22 @@ def page(request: HttpRequest) -> HttpResponse:
     version = version_by_reference(by.workspace, reference)
     method, params = _cloned(request)
     return render(request, "compression/version.html", _context(request, version, chosen=method, params=params))
+
+
+@require_POST
+def review(request: HttpRequest) -> HttpResponse:
+    """Judge one method's form as it stands."""
+    version = version_by_reference(identity_of(request).workspace, request.POST.get("model", ""))
+    name = request.POST.get("method", "")
+    verdict = next((item for item in selectors.verdicts(version) if item.spec.name == name), None)
+    if verdict is None:
+        raise NotFound(f"There is no compression method “{name}”.", code="method_unknown")
+    found = review_of(identity_of(request), version, name, param_values(verdict.spec.params, request.POST, {}))
+    context = {
+        "item": {"verdict": verdict, "review": found},
+        "may_work": identity_of(request).role.allows(Role.DEVELOPER),
+    }
+    return render(request, "compression/_review.html", context)
 
 
 @require_POST
@@ -87,7 +104,10 @@ def _context(
     for verdict in selectors.verdicts(version):
         mine = verdict.spec.name == chosen
         form = _form(verdict, params if mine else None, error if mine else None)
-        methods.append({"verdict": verdict, "form": form, "open": mine})
+        found = None
+        if verdict.applies:
+            found = review_of(identity_of(request), version, verdict.spec.name, (params or {}) if mine else {})
+        methods.append({"verdict": verdict, "form": form, "open": mine, "review": found})
     return {
         "version": version,
         "methods": methods,

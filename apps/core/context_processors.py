@@ -16,6 +16,7 @@ def interface(request: HttpRequest) -> dict[str, Any]:
         "theme": _theme(request),
         "public_url": settings.PUBLIC_URL,
         "serving_url": settings.SERVING_URL,
+        "mail_delivered": settings.MAIL_DELIVERED,
     }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
-from apps.core.errors import AppError, error_response, of_status
+from apps.core.errors import AppError, DiskFull, error_response, of_crash, of_status
 
 
 def is_api(request: HttpRequest) -> bool:
@@ -39,8 +41,13 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    # Django calls this while it handles the exception. A body is read before any view: by the check for forgery.
+    crash = sys.exception()
+    error = of_crash(crash) if isinstance(crash, Exception) else of_status(500)
     if is_api(request):
-        return error_response(request, of_status(500))
+        return error_response(request, error)
+    if isinstance(error, DiskFull):
+        return refused(request, error)
     # No context processor runs: the page must stand when the database does not.
     return render(None, "errors/crashed.html", {"request_id": getattr(request, "request_id", "")}, status=500)
 

@@ -5,6 +5,7 @@ Services raise these; the API answers them as JSON and pages show them beside th
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +18,9 @@ from django.utils.translation import gettext_lazy as _
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
+from apps.core.wording import told
 from modelkit.errors import UserError
+from modelkit.wording import Said, both
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +41,12 @@ class AppError(Exception):
         status: int | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = str(message)
+        self.message = str(told(message))
         self.code = code or self.code
-        self.hint = str(hint)
-        self.fields = {name: str(text) for name, text in (fields or {}).items()}
+        self.hint = str(told(hint))
+        self.fields = {name: str(told(text)) for name, text in (fields or {}).items()}
+        #: The same for a row that stores why something failed: a sentence, if it was raised with one.
+        self.reason = both(*(text if isinstance(text, Said) else str(text) for text in (message, hint)))
         self.status = status or self.status
 
 
@@ -80,6 +85,17 @@ class Unavailable(AppError):
     code = "unavailable"
 
 
+class DiskFull(AppError):
+    """The server has no room for what was sent; nothing of it is kept."""
+
+    status = 507
+    code = "disk_full"
+
+    def __init__(self) -> None:
+        hint = _("Ask an admin to free some space, for example by deleting old jobs and datasets; then send it again.")
+        super().__init__(str(_("The server's disk is full.")), hint=str(hint))
+
+
 class TooLarge(AppError):
     """The body is larger than what is accepted."""
 
@@ -108,7 +124,11 @@ CODES = {
     429: "too_many_requests",
     500: "internal",
     503: "unavailable",
+    507: "disk_full",
 }
+
+#: No room on the file system, or none left for this user.
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def error_body(request: HttpRequest, error: AppError) -> dict[str, Any]:
@@ -153,7 +173,11 @@ def of_user_error(error: UserError, *, status: int = 422) -> AppError:
 def of_crash(error: Exception) -> AppError:
     """What may be told of an error that nobody meant to raise."""
     if isinstance(error, OperationalError):
+        if "disk is full" in str(error):
+            return DiskFull()
         return Unavailable("The database is busy or down.", hint="Send the same request again in a moment.")
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return DiskFull()
     return of_status(500)
 
 

@@ -8,6 +8,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from apps.core.ids import new_id
+from apps.core.wording import SentenceField
 
 slug_validator = RegexValidator(
     r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$",
@@ -46,7 +47,7 @@ class Transition(models.Model):
     )
     from_status = models.CharField(max_length=20, blank=True)
     to_status = models.CharField(max_length=20)
-    reason = models.CharField(max_length=500, blank=True)
+    reason = SentenceField(blank=True)
 
     class Meta:
         abstract = True

@@ -7,6 +7,7 @@ rename.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -37,7 +38,13 @@ class HashingUploadHandler(TemporaryFileUploadHandler):
         self._digest = hashlib.sha256()
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        super().receive_data_chunk(raw_data, start)
+        try:
+            super().receive_data_chunk(raw_data, start)
+        except OSError:
+            # Django closes, and so deletes, only files that came whole; a full disk needs this one's room at once.
+            with suppress(OSError):
+                self.file.close()
+            raise
         self._digest.update(raw_data)
 
     def file_complete(self, file_size: int) -> UploadedFile[Any] | None:

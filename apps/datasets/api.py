@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponseBase
 from ninja import Path, Query, Router, Status
 from pydantic import ValidationError
 
-from apps.accounts.auth import Identity, require
+from apps.accounts.auth import caller, require
 from apps.accounts.models import Role
 from apps.core.errors import AppError, Invalid
 from apps.core.idempotency import idempotent
@@ -24,12 +24,6 @@ from apps.datasets.samples import sample_import
 router = Router(tags=["Datasets"])
 Name = Annotated[str, Path(max_length=63)]
 Number = Annotated[int, Path(ge=1, le=2_147_483_647)]
-
-
-def caller(request: HttpRequest) -> Identity:
-    """Who is calling, after authentication."""
-    identity: Identity = request.auth  # type: ignore[attr-defined]
-    return identity
 
 
 @router.get("/datasets", response=Page[schemas.DatasetOut], summary="List datasets")
@@ -193,10 +187,7 @@ def version_rows(request: HttpRequest, name: Name, number: Number, query: Query[
 @require(Role.VIEWER)
 def version_checks(request: HttpRequest, name: Name, number: Number) -> schemas.ChecksOut:
     version = selectors.version_by_number(caller(request).workspace, name, number)
-    keys = schemas.CheckDetailOut.model_fields
-    return schemas.ChecksOut(
-        items=[schemas.CheckDetailOut(**{key: check[key] for key in keys}) for check in version.checks]
-    )
+    return schemas.ChecksOut(items=[schemas.CheckDetailOut.of(check) for check in version.checks])
 
 
 @router.get("/datasets/{name}/versions/{number}/stats", response=dict[str, Any], summary="Show statistics")

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from apps.datasets.models import DatasetVersion
@@ -37,7 +38,7 @@ class DatasetForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         tasks = catalog.tasks().values()
-        self.fields["task"].choices = [(task.name, task.title) for task in tasks]  # type: ignore[attr-defined]
+        self.fields["task"].choices = [(task.name, gettext(task.title)) for task in tasks]  # type: ignore[attr-defined]
 
 
 class ReadForm(forms.Form):
@@ -83,7 +84,7 @@ class MappingForm(ReadForm):
         for role in catalog.tasks()[version.dataset.task].columns:
             suggested = (version.detected.get("suggestions") or {}).get(role.role) or [""]
             roles[f"role_{role.role}"] = forms.ChoiceField(
-                label=role.title,
+                label=gettext(role.title),
                 required=role.required,
                 choices=[("", _("Choose a column")), *((column, column) for column in columns)],
                 initial=version.mapping.get(role.role, suggested[0]),

@@ -11,11 +11,15 @@ A version's life:
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
 from apps.core.models import Record, SlugField, Transition
+from apps.core.wording import told
 
 
 class Dataset(Record):
@@ -26,6 +30,9 @@ class Dataset(Record):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["workspace", "name"], name="datasets_dataset_name")]
+
+    def get_absolute_url(self) -> str:
+        return reverse("dataset_detail", args=[self.name])
 
     def __str__(self) -> str:
         return self.title or self.name
@@ -78,9 +85,22 @@ class DatasetVersion(Record):
     def ref(self) -> str:
         return f"{self.dataset.name}@{self.number}"
 
+    @property
+    def problem(self) -> dict[str, Any] | None:
+        """`error` in the reader's language."""
+        problem: dict[str, Any] | None = told(self.error)
+        return problem
+
+    def get_absolute_url(self) -> str:
+        return reverse("dataset_version", args=[self.dataset.name, self.number])
+
     def __str__(self) -> str:
         return self.ref
 
 
 class DatasetVersionTransition(Transition):
     version = models.ForeignKey(DatasetVersion, on_delete=models.CASCADE, related_name="transitions")
+
+    @property
+    def title(self) -> str:
+        return str(VersionStatus(self.to_status).label)

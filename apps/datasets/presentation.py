@@ -10,75 +10,80 @@ from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as lazy
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
+from apps.core.wording import told
 from apps.datasets.models import DatasetVersion, VersionStatus
+from modelkit.data.options import ENCODINGS
 
 CHECK_TITLES: dict[str, str | Promise] = {
-    "duplicates": lazy("Duplicates"),
-    "conflicts": lazy("Conflicts"),
-    "leaks": lazy("Leaks across splits"),
-    "rare_classes": lazy("Rare classes"),
-    "split_coverage": lazy("Classes in every split"),
-    "imbalance": lazy("Balance of classes"),
-    "empty_rows": lazy("Empty rows"),
-    "lengths": lazy("Lengths"),
-    "empty_labels": lazy("Missing labels"),
-    "ragged_rows": lazy("Ragged rows"),
-    "encoding_damage": lazy("Broken characters"),
-    "spilled_cells": lazy("Spilled cells"),
-    "malformed_rows": lazy("Malformed lines"),
+    "duplicates": gettext_lazy("Duplicates"),
+    "conflicts": gettext_lazy("Conflicts"),
+    "leaks": gettext_lazy("Leaks across splits"),
+    "rare_classes": gettext_lazy("Rare classes"),
+    "split_coverage": gettext_lazy("Classes in every split"),
+    "imbalance": gettext_lazy("Balance of classes"),
+    "empty_rows": gettext_lazy("Empty rows"),
+    "lengths": gettext_lazy("Lengths"),
+    "empty_labels": gettext_lazy("Missing labels"),
+    "ragged_rows": gettext_lazy("Ragged rows"),
+    "encoding_damage": gettext_lazy("Broken characters"),
+    "spilled_cells": gettext_lazy("Spilled cells"),
+    "malformed_rows": gettext_lazy("Malformed lines"),
 }
 
 FIX_TITLES: dict[str, str | Promise] = {
-    "drop_duplicates": lazy("Drop duplicates"),
-    "drop_conflicts": lazy("Drop conflicting rows"),
-    "drop_leaks": lazy("Drop leaked rows"),
-    "drop_empty_rows": lazy("Drop empty rows"),
-    "drop_rare_classes": lazy("Drop rare classes"),
-    "drop_long_rows": lazy("Drop long rows"),
-    "drop_ragged_rows": lazy("Drop ragged rows"),
-    "join_spilled_cells": lazy("Join spilled cells"),
-    "repair_encoding": lazy("Repair characters"),
+    "drop_duplicates": gettext_lazy("Drop duplicates"),
+    "drop_conflicts": gettext_lazy("Drop conflicting rows"),
+    "drop_leaks": gettext_lazy("Drop leaked rows"),
+    "drop_empty_rows": gettext_lazy("Drop empty rows"),
+    "drop_rare_classes": gettext_lazy("Drop rare classes"),
+    "drop_long_rows": gettext_lazy("Drop long rows"),
+    "drop_ragged_rows": gettext_lazy("Drop ragged rows"),
+    "join_spilled_cells": gettext_lazy("Join spilled cells"),
+    "repair_encoding": gettext_lazy("Repair characters"),
 }
 
 _HINTS: dict[str, str | Promise] = {
-    "duplicates": lazy("Repeated rows weigh more in training and flatter the scores."),
-    "conflicts": lazy("A model cannot learn both. Correct the classes in the file, or drop the rows."),
-    "leaks": lazy("The test is partly known. The fix drops these rows from train and keeps the test as it is."),
-    "rare_classes": lazy("Add rows to these classes, or drop the classes."),
-    "split_coverage": lazy("Add rows of these classes to the parts that lack them."),
-    "imbalance": lazy("Judge by macro F1 rather than accuracy, or turn on class weights."),
-    "empty_rows": lazy("A row without text teaches only how often its class occurs."),
-    "lengths": lazy("Training cuts long texts off at the maximum length."),
-    "empty_labels": lazy("Fill in the labels in the file and upload it as a new version."),
-    "ragged_rows": lazy("Cells too many are ignored, missing ones empty. Quote cells that hold the delimiter."),
-    "encoding_damage": lazy("Repair what can be undone, or export the file again in UTF-8."),
-    "spilled_cells": lazy("Texts were broken at the delimiter. Join them, or leave the rest out."),
-    "malformed_rows": lazy("Correct these lines and upload the file as a new version."),
+    "duplicates": gettext_lazy("Repeated rows weigh more in training and flatter the scores."),
+    "conflicts": gettext_lazy("A model cannot learn both. Correct the classes in the file, or drop the rows."),
+    "leaks": gettext_lazy("The test is partly known. The fix drops these rows from train and keeps the test as it is."),
+    "rare_classes": gettext_lazy("Add rows to these classes, or drop the classes."),
+    "split_coverage": gettext_lazy("Add rows of these classes to the parts that lack them."),
+    "imbalance": gettext_lazy("Judge by macro F1 rather than accuracy, or turn on class weights."),
+    "empty_rows": gettext_lazy("A row without text teaches only how often its class occurs."),
+    "lengths": gettext_lazy("Training cuts long texts off at the maximum length."),
+    "empty_labels": gettext_lazy("Fill in the labels in the file and upload it as a new version."),
+    "ragged_rows": gettext_lazy("Cells too many are ignored, missing ones empty. Quote cells that hold the delimiter."),
+    "encoding_damage": gettext_lazy("Repair what can be undone, or export the file again in UTF-8."),
+    "spilled_cells": gettext_lazy("Texts were broken at the delimiter. Join them, or leave the rest out."),
+    "malformed_rows": gettext_lazy("Correct these lines and upload the file as a new version."),
 }
 
-SEVERITIES: dict[str, str | Promise] = {"pass": lazy("Passed"), "warn": lazy("Warning"), "fail": lazy("Problem")}
+SEVERITIES: dict[str, str | Promise] = {
+    "pass": gettext_lazy("Passed"),
+    "warn": gettext_lazy("Warning"),
+    "fail": gettext_lazy("Problem"),
+}
 
 SPLIT_TITLES: dict[str, str | Promise] = {
-    "train": lazy("Train"),
-    "validation": lazy("Validation"),
-    "test": lazy("Test"),
+    "train": gettext_lazy("Train"),
+    "validation": gettext_lazy("Validation"),
+    "test": gettext_lazy("Test"),
 }
 
 ENCODING_REASONS: dict[str, str | Promise] = {
-    "bom": lazy("from its byte order mark"),
-    "valid": lazy("the whole file is valid"),
-    "statistics": lazy("from the characters it gives"),
-    "declared": lazy("as declared"),
+    "bom": gettext_lazy("from its byte order mark"),
+    "valid": gettext_lazy("the whole file is valid"),
+    "statistics": gettext_lazy("from the characters it gives"),
+    "declared": gettext_lazy("as declared"),
 }
 
 DELIMITER_TITLES: dict[str, str | Promise] = {
-    ",": lazy("comma"),
-    "\t": lazy("tab"),
-    ";": lazy("semicolon"),
-    "|": lazy("vertical bar"),
+    ",": gettext_lazy("comma"),
+    "\t": gettext_lazy("tab"),
+    ";": gettext_lazy("semicolon"),
+    "|": gettext_lazy("vertical bar"),
 }
 
 
@@ -118,28 +123,28 @@ def check_view(check: dict[str, Any]) -> CheckView:
         fix=check["fix"],
         fix_title=str(FIX_TITLES.get(check["fix"] or "", "")),
         columns=[str(_COLUMNS.get(column, column)) for column in columns],
-        rows=[[_cell(example.get(column)) for column in columns] for example in check["examples"]],
+        rows=[[_cell(told(example.get(column))) for column in columns] for example in check["examples"]],
         count=check["count"],
     )
 
 
 _COLUMNS: dict[str, str | Promise] = {
-    "text": lazy("Text"),
-    "label": lazy("Class"),
-    "labels": lazy("Classes"),
-    "split": lazy("Split"),
-    "splits": lazy("Splits"),
-    "rows": lazy("Rows"),
-    "file": lazy("File"),
-    "line": lazy("Line"),
-    "repaired": lazy("Repaired"),
-    "reason": lazy("Reason"),
-    "position": lazy("Row in file"),
-    "row_id": lazy("Row"),
-    "characters": lazy("Characters"),
-    "train": lazy("Train"),
-    "validation": lazy("Validation"),
-    "test": lazy("Test"),
+    "text": gettext_lazy("Text"),
+    "label": gettext_lazy("Class"),
+    "labels": gettext_lazy("Classes"),
+    "split": gettext_lazy("Split"),
+    "splits": gettext_lazy("Splits"),
+    "rows": gettext_lazy("Rows"),
+    "file": gettext_lazy("File"),
+    "line": gettext_lazy("Line"),
+    "repaired": gettext_lazy("Repaired"),
+    "reason": gettext_lazy("Reason"),
+    "position": gettext_lazy("Row in file"),
+    "row_id": gettext_lazy("Row"),
+    "characters": gettext_lazy("Characters"),
+    "train": gettext_lazy("Train"),
+    "validation": gettext_lazy("Validation"),
+    "test": gettext_lazy("Test"),
 }
 
 
@@ -252,6 +257,7 @@ def files_view(version: DatasetVersion) -> list[dict[str, Any]]:
         shown.append(
             {
                 **file,
+                "encoding_title": ENCODINGS.get(file["encoding"], file["encoding"]),
                 "encoding_reason": ENCODING_REASONS.get(file["encoding_how"], ""),
                 "delimiter_title": DELIMITER_TITLES.get(file["delimiter"] or "", "–"),
                 "part_title": SPLIT_TITLES.get(file.get("part", ""), ""),

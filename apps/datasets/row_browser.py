@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from django.utils.translation import gettext as _
+
 from apps.core import storage
 from apps.core.errors import Conflict
 from apps.datasets.models import DatasetVersion, VersionStatus
@@ -35,14 +37,23 @@ class RowPage:
 
 
 def rows_path(version: DatasetVersion) -> Path:
-    """The version's Parquet file on this machine; raises Conflict unless the version is ready."""
+    """The version's Parquet file on this machine; raises Conflict unless the version is ready and the file is there."""
     if version.status != VersionStatus.READY:
+        state = VersionStatus(version.status).label
         raise Conflict(
-            f"{version.ref} is {VersionStatus(version.status).label}, so it has no rows to show.",
+            _("%(ref)s is in the state “%(state)s”, so it has no rows to show.") % {"ref": version.ref, "state": state},
             code="version_not_ready",
-            hint="Wait until the checks are done, or see what they found.",
+            hint=_("Wait until the checks are done, or see what they found."),
         )
-    return storage.local_dir(version.prefix) / store.ROWS
+    try:
+        path = storage.local_dir(version.prefix) / store.ROWS
+    except FileNotFoundError:
+        path = None
+    if path is None or not path.is_file():
+        message = _("The rows of %(ref)s are not in the storage any more.") % {"ref": version.ref}
+        hint = _("Bring the storage back from its backup, or upload the file as a new version.")
+        raise Conflict(message, code="rows_missing", hint=hint, fields={"dataset": message})
+    return path
 
 
 def rows_browse(version: DatasetVersion, wanted: RowFilter, *, offset: int = 0, limit: int = 50) -> RowPage:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from ninja import Schema
 from pydantic import ConfigDict, Field
 
+from apps.core.uses import Use
 from apps.datasets.models import Dataset, DatasetVersion
+from apps.datasets.presentation import check_view
 from apps.datasets.row_browser import VersionDiff
-from apps.datasets.selectors import VersionUser
 
 
 class DatasetIn(Schema):
@@ -56,6 +57,13 @@ class CheckOut(Schema):
     count: int
     fix: str | None = Field(description="Send as one of `fixes` to make a new version.")
     hint: str = ""
+
+    @classmethod
+    def of(cls, check: dict[str, Any]) -> Self:
+        """A stored check, in the reader's language."""
+        shown = check_view(check)
+        values = {key: check[key] for key in cls.model_fields}
+        return cls(**values | {"message": shown.message, "hint": shown.hint})
 
 
 class CheckDetailOut(CheckOut):
@@ -119,12 +127,12 @@ class VersionOut(Schema):
             mapping=version.mapping,
             detected=detected,
             options=version.options,
-            checks=[CheckOut(**{key: check[key] for key in CheckOut.model_fields}) for check in version.checks],
+            checks=[CheckOut.of(check) for check in version.checks],
             digest=version.digest,
             parent=version.parent.ref if version.parent else None,
             fixes=version.fixes,
             files=[FileOut(name=part["file_name"], **_without_name(part)) for part in version.parts],
-            error=VersionError(**version.error) if version.error else None,
+            error=VersionError(**version.problem) if version.problem else None,
             created_at=version.created_at,
             created_by=version.created_by.username if version.created_by else None,
         )
@@ -200,5 +208,5 @@ class UserOut(Schema):
     name: str
 
     @classmethod
-    def of(cls, user: VersionUser) -> UserOut:
+    def of(cls, user: Use) -> UserOut:
         return cls(kind=user.kind, name=user.name)

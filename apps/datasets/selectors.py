@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Model, OuterRef, QuerySet, Subquery
+from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import Workspace
 from apps.core.errors import Invalid, NotFound
+from apps.core.uses import Use, uses_of
 from apps.datasets.models import Dataset, DatasetVersion, VersionStatus
 
 _REFERENCE = re.compile(r"^(?P<name>[a-z0-9-]{1,63})@(?P<number>[1-9]\d{0,8})$")
@@ -66,33 +66,9 @@ def version_by_reference(workspace: Workspace, reference: str, *, field: str = "
     return version_by_number(workspace, match["name"], int(match["number"]))
 
 
-@dataclass(frozen=True)
-class VersionUser:
-    """Something that stands on a version: a job, a later version."""
-
-    kind: str
-    name: str
-    url: str
-
-
-def version_users(versions: Sequence[DatasetVersion], *, limit: int = 50) -> list[VersionUser]:
-    """What refers to these versions, from whichever app: found by the database's relations, so that none is forgotten.
-
-    Transitions and the versions themselves do not count.
-    """
-    users: list[VersionUser] = []
-    own = {version.pk for version in versions}
-    for relation in DatasetVersion._meta.related_objects:
-        model: type[Model] = relation.related_model
-        if model._meta.label == "datasets.DatasetVersionTransition":
-            continue
-        rows = model._default_manager.filter(**{f"{relation.field.name}__in": own})
-        if model is DatasetVersion:
-            rows = rows.exclude(pk__in=own)
-        for row in rows.order_by("-pk")[:limit]:
-            url = row.get_absolute_url() if hasattr(row, "get_absolute_url") else ""
-            users.append(VersionUser(str(model._meta.verbose_name), str(row), url))
-    return users[:limit]
+def version_users(versions: Sequence[DatasetVersion]) -> list[Use]:
+    """What stands on these versions: jobs, models, versions made of them by fixes."""
+    return uses_of(DatasetVersion, versions)
 
 
 def fixes_of(version: DatasetVersion) -> list[str]:

@@ -27,6 +27,7 @@ from modelkit import catalog
 from modelkit.data.options import FIXES, Part, ReadOptions
 from modelkit.data.splits import rule_for
 from modelkit.errors import UserError
+from modelkit.wording import say
 
 MAX_FILES = 50
 
@@ -77,7 +78,7 @@ def dataset_delete(*, by: Identity, dataset: Dataset) -> None:
     versions = list(versions_of(dataset))
     users = version_users(versions)
     if users:
-        listed = ", ".join(f"{user.kind} {user.name}" for user in users[:10])
+        listed = ", ".join(f"{user.title} {user.name}" for user in users[:10])
         raise Conflict(
             _("The dataset %(name)s is in use: %(users)s.") % {"name": dataset.name, "users": listed},
             code="in_use",
@@ -137,7 +138,7 @@ def version_upload(
     with transaction.atomic():
         version.parts = parts
         version.save(update_fields=["parts"])
-        _version_check(by, version, "uploaded")
+        _version_check(by, version, say("uploaded"))
         audit_record(by=by, action="dataset.upload", target=version.ref, details={"files": facts})
     return version, True
 
@@ -171,7 +172,7 @@ def version_set_mapping(
             )
             if changed:
                 version.refresh_from_db()
-                _version_check(by, version, "mapping given")
+                _version_check(by, version, say("mapping given"))
                 audit_record(by=by, action="dataset.map", target=version.ref, details={"mapping": roles})
         return version
     origin = origin_of(version)
@@ -183,7 +184,7 @@ def version_set_mapping(
     with transaction.atomic():
         new.parts = origin.parts
         new.save(update_fields=["parts"])
-        _version_check(by, new, f"read anew from {version.ref}")
+        _version_check(by, new, say("read anew from {ref}", ref=version.ref))
         audit_record(by=by, action="dataset.map", target=new.ref, details={"from": version.ref, "mapping": roles})
     return new
 
@@ -210,7 +211,7 @@ def version_fix(*, by: Identity, parent: DatasetVersion, fixes: Sequence[str]) -
         by, parent.dataset, mapping=parent.mapping, options=parent.options, parent=parent, fixes=wanted
     )
     with transaction.atomic():
-        _version_check(by, version, f"fixes of {parent.ref}: {', '.join(wanted)}")
+        _version_check(by, version, say("fixes of {ref}: {fixes}", ref=parent.ref, fixes=", ".join(wanted)))
         audit_record(by=by, action="dataset.fix", target=version.ref, details={"from": parent.ref, "fixes": wanted})
     return version, True
 
@@ -324,7 +325,7 @@ def _version_check(by: Identity, version: DatasetVersion, reason: str) -> None:
     version.attempt, version.heartbeat_at, version.progress = 0, None, 0
     version.save(update_fields=["status", "attempt", "heartbeat_at", "progress"])
     DatasetVersionTransition.objects.create(
-        version=version, actor=by.user, from_status=before, to_status=version.status, reason=reason[:500]
+        version=version, actor=by.user, from_status=before, to_status=version.status, reason=reason
     )
     validation_send_on_commit(version)
 

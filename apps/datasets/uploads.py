@@ -37,7 +37,7 @@ def parts_of(request: HttpRequest, *, page: bool = False) -> tuple[list[Uploaded
     options: dict[str, Any] = {}
     files = cast("MultiValueDict[str, TemporaryUploadedFile]", request.FILES)
     unknown = [name for name in files if name not in _PARTS and name != "labels"]
-    unknown += [name for name in request.POST if name not in _FIELDS and not (page and name in _FORM_FIELDS)]
+    unknown += [name for name in request.POST if name not in _FIELDS and not (page and _is_of_the_form(request, name))]
     if unknown:
         message = _("There is no such field.")
         known = ", ".join([*_PARTS, *sorted(_FIELDS)])
@@ -66,6 +66,11 @@ def parts_of(request: HttpRequest, *, page: bool = False) -> tuple[list[Uploaded
             )
     order = list(_PARTS.values())
     return sorted(parts, key=lambda part: order.index(part.part)), options
+
+
+def _is_of_the_form(request: HttpRequest, name: str) -> bool:
+    """A field of the page's form: browsers send a file field that was left empty as a text of no length."""
+    return name in _FORM_FIELDS or (name in _PARTS and not any(request.POST.getlist(name)))
 
 
 def declarations_of(request: HttpRequest) -> tuple[dict[str, str], dict[str, Any]]:

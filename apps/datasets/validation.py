@@ -19,6 +19,7 @@ from apps.core import storage
 from apps.datasets.messages import validation_send
 from apps.datasets.models import DatasetVersion, DatasetVersionTransition, VersionStatus
 from apps.datasets.selectors import ready_with_digest
+from modelkit.wording import Said, pack, say
 
 LEASE = timedelta(seconds=settings.JOB_LEASE_S)
 MAX_ATTEMPTS = 3
@@ -58,25 +59,25 @@ def version_finish(version: DatasetVersion, status: VersionStatus, outcome: Mapp
 
     A version whose rows are those of an earlier one is rejected with a pointer to it: one digest, one version.
     """
-    values = {key: _storable(value) for key, value in outcome.items()}
+    values: dict[str, Any] = dict(outcome)
     with transaction.atomic():
         same = ready_with_digest(version, values["digest"]) if status == VersionStatus.READY else None
         if same is not None:
             status = VersionStatus.REJECTED
             values["error"] = {
                 "code": "same_rows",
-                "message": f"The rows are the same as those of {same.ref}.",
-                "hint": f"Use {same.ref}.",
+                "message": say("The rows are the same as those of {ref}.", ref=same.ref),
+                "hint": say("Use {ref}.", ref=same.ref),
                 "field": "",
                 "same_as": same.ref,
             }
             values["digest"] = ""
         mine = DatasetVersion.objects.filter(pk=version.pk, status=VersionStatus.VALIDATING, attempt=version.attempt)
-        if not mine.update(status=status, heartbeat_at=None, progress=1.0, **values):
+        if not mine.update(status=status, heartbeat_at=None, progress=1.0, **_storable(values)):
             return False
         reason = (values.get("error") or {}).get("message", "")
         DatasetVersionTransition.objects.create(
-            version=version, from_status=VersionStatus.VALIDATING, to_status=status, reason=reason[:500]
+            version=version, from_status=VersionStatus.VALIDATING, to_status=status, reason=reason
         )
     return True
 
@@ -91,11 +92,14 @@ def versions_sweep() -> int:
         _reject(
             version,
             "checking_failed",
-            f"Checking broke off {MAX_ATTEMPTS} times; the fault is ours, or the worker ran out of memory.",
-            "See the worker's log, then upload the file again.",
+            say(
+                "Checking broke off {attempts} times; the fault is ours, or the worker ran out of memory.",
+                attempts=MAX_ATTEMPTS,
+            ),
+            say("See the worker's log, then upload the file again."),
         )
     for version in DatasetVersion.objects.filter(status=VersionStatus.UPLOADING, created_at__lt=now - UPLOAD_LEASE):
-        _reject(version, "upload_interrupted", "The upload broke off.", "Upload the file again.")
+        _reject(version, "upload_interrupted", say("The upload broke off."), say("Upload the file again."))
     sent = 0
     for version_id in waiting.filter(attempt__lt=MAX_ATTEMPTS).values_list("pk", flat=True):
         validation_send(version_id)
@@ -106,7 +110,7 @@ def versions_sweep() -> int:
 
 def _reject(version: DatasetVersion, code: str, message: str, hint: str) -> None:
     with transaction.atomic():
-        error = {"code": code, "message": message, "hint": hint, "field": ""}
+        error = pack({"code": code, "message": message, "hint": hint, "field": ""})
         mine = DatasetVersion.objects.filter(pk=version.pk, status=version.status, attempt=version.attempt)
         if mine.update(status=VersionStatus.REJECTED, heartbeat_at=None, error=error):
             DatasetVersionTransition.objects.create(
@@ -115,7 +119,8 @@ def _reject(version: DatasetVersion, code: str, message: str, hint: str) -> None
 
 
 def _incoming_clean() -> None:
-    """Delete what uploads left that broke off with their process."""
+    """Delete what uploads and checks left that broke off with their process."""
+    storage.scratch_clean(older_than=INCOMING_KEPT)
     if not storage.is_local() and not settings.FILE_UPLOAD_TEMP_DIR.exists():
         return
     oldest = (timezone.now() - INCOMING_KEPT).timestamp()
@@ -128,7 +133,9 @@ def _incoming_clean() -> None:
 
 
 def _storable(value: Any) -> Any:
-    """Without what PostgreSQL refuses in JSON and text: NUL and halves of surrogate pairs."""
+    """As JSON without what PostgreSQL refuses in it: NUL and halves of surrogate pairs."""
+    if isinstance(value, Said):
+        return _storable(pack(value))
     if isinstance(value, str):
         return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
     if isinstance(value, list | tuple):

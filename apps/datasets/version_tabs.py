@@ -8,11 +8,13 @@ from django.http import QueryDict
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from apps.core.errors import AppError
 from apps.datasets import selectors
 from apps.datasets.forms import MappingForm
 from apps.datasets.models import DatasetVersion, VersionStatus
 from apps.datasets.presentation import FIX_TITLES, SPLIT_TITLES, check_view, files_view, status_view
 from apps.datasets.row_browser import RowFilter, rows_browse, versions_diff
+from modelkit import catalog
 from modelkit.data.options import SPLITS
 
 TABS = {
@@ -71,7 +73,10 @@ def _rows(version: DatasetVersion, query: QueryDict) -> dict[str, Any]:
     )
     asked = query.get("page", "")
     number = max(1, int(asked)) if asked.isdecimal() and len(asked) < 9 else 1
-    found = rows_browse(version, wanted, offset=(number - 1) * ROWS_PER_PAGE, limit=ROWS_PER_PAGE)
+    try:
+        found = rows_browse(version, wanted, offset=(number - 1) * ROWS_PER_PAGE, limit=ROWS_PER_PAGE)
+    except AppError as error:
+        return {"tab_error": error}
     pages = max(1, -(-found.total // ROWS_PER_PAGE))
     kept = query.copy()
     kept["tab"] = "rows"
@@ -125,11 +130,13 @@ def _checks(version: DatasetVersion, query: QueryDict) -> dict[str, Any]:
 
 
 def _mapping(version: DatasetVersion, query: QueryDict) -> dict[str, Any]:
+    task = catalog.tasks().get(version.dataset.task)
+    titles = {column.role: _(column.title) for column in task.columns} if task else {}
     return {
         "form": MappingForm(version),
         "found_files": files_view(version),
         "columns": version.detected.get("columns", []),
-        "roles": {column: role for role, column in version.mapping.items()},
+        "roles": {column: titles.get(role, role) for role, column in version.mapping.items()},
     }
 
 
@@ -143,8 +150,13 @@ def _versions(version: DatasetVersion, query: QueryDict) -> dict[str, Any]:
         if against is None:
             before = [v for v in earlier if v.number < version.number]
             against = next((v for v in before if version.parent_id == v.pk), before[0] if before else None)
-    diff = versions_diff(against, version) if against else None
+    error, diff = None, None
+    try:
+        diff = versions_diff(against, version) if against else None
+    except AppError as refusal:
+        error = refusal
     return {
+        "tab_error": error,
         "versions": [(item, status_view(item), [FIX_TITLES.get(fix, fix) for fix in item.fixes]) for item in versions],
         "against": against,
         "diff": diff,

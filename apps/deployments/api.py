@@ -7,22 +7,16 @@ from typing import Annotated, Any
 from django.http import HttpRequest
 from ninja import Path, Query, Router, Status
 
-from apps.accounts.auth import Identity, require
+from apps.accounts.auth import caller, require
 from apps.accounts.models import Role
 from apps.core.idempotency import idempotent
 from apps.core.pagination import Page, PageQuery, page_of
 from apps.deployments import selectors, services
 from apps.deployments.models import Endpoint
-from apps.deployments.schemas import EndpointIn, EndpointOut, RevisionIn, TimelineOut, TrafficIn
+from apps.deployments.schemas import EndpointIn, EndpointOut, EndpointPatch, RevisionIn, TimelineOut, TrafficIn
 
 router = Router(tags=["Endpoints"])
 Name = Annotated[str, Path(max_length=63)]
-
-
-def caller(request: HttpRequest) -> Identity:
-    """Who is calling, after authentication."""
-    identity: Identity = request.auth  # type: ignore[attr-defined]
-    return identity
 
 
 def _get(request: HttpRequest, name: str) -> Endpoint:
@@ -48,6 +42,16 @@ def endpoint_create(request: HttpRequest, payload: EndpointIn) -> Status[Any]:
 @require(Role.VIEWER)
 def endpoint_show(request: HttpRequest, name: Name) -> EndpointOut:
     return EndpointOut.of(_get(request, name))
+
+
+@router.patch("/endpoints/{name}", response=EndpointOut, summary="Change the title or the limits of an endpoint")
+@require(Role.DEVELOPER)
+def endpoint_update(request: HttpRequest, name: Name, payload: EndpointPatch) -> EndpointOut:
+    limits = payload.limits.model_dump(exclude_unset=True) if payload.limits is not None else None
+    endpoint = services.endpoint_update(
+        by=caller(request), endpoint=_get(request, name), title=payload.title, limits=limits
+    )
+    return EndpointOut.of(endpoint)
 
 
 @router.delete("/endpoints/{name}", response={204: None}, summary="Delete an endpoint")

@@ -105,11 +105,10 @@ def _bundles_fetch() -> None:
             bundle_ensure_local(revision.model_version)
         except Unavailable as error:
             logger.warning("%s revision %s waits: %s", revision.endpoint.name, revision.number, error)
-            Revision.objects.filter(pk=revision.pk, status=RevisionStatus.PENDING).update(reason=error.message[:1000])
+            Revision.objects.filter(pk=revision.pk, status=RevisionStatus.PENDING).update(reason=error.reason)
         except AppError as error:
-            reason = f"{error.message} {error.hint}".strip()
-            if revision_move(revision, RevisionStatus.FAILED, reason=reason):
-                timeline_note(revision.endpoint, "failed", None, revision, details={"reason": reason[:500]})
+            if revision_move(revision, RevisionStatus.FAILED, reason=error.reason):
+                timeline_note(revision.endpoint, "failed", None, revision, details={"reason": error.reason})
 
 
 def _under_way() -> bool:

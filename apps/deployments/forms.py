@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.http import QueryDict
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
+from apps.core.errors import Invalid
+from apps.core.forms import ServiceForm
 from apps.deployments.models import Endpoint
 from apps.registry.models import ModelVersion
+from modelkit.serving.plan import Limits
 
 
 class DeployForm(forms.Form):
@@ -51,10 +56,34 @@ class TryForm(forms.Form):
     )
 
 
-def traffic_of(data: Any) -> dict[int, int]:
-    """Shares from fields `weight-<revision>`; raises ValueError for one that is no whole number."""
-    return {
-        int(name.removeprefix("weight-")): int(value or 0)
-        for name, value in data.items()
-        if name.startswith("weight-") and name.removeprefix("weight-").isdigit()
-    }
+class SettingsForm(ServiceForm):
+    """Title and limits; the limits' fields, bounds and texts are those of `modelkit.serving.plan.Limits`."""
+
+    title = forms.CharField(label=_("Title"), required=False, help_text=_("Free text, in any language."))
+
+    def __init__(self, endpoint: Endpoint, *args: Any, **kwargs: Any) -> None:
+        values = {"title": endpoint.title} | Limits.model_validate(endpoint.limits).model_dump()
+        super().__init__(*args, initial=values, **kwargs)
+        for name, known in Limits.model_json_schema()["properties"].items():
+            bounds = {"low": f"{known['minimum']:,}", "high": f"{known['maximum']:,}", "usual": f"{known['default']:,}"}
+            range_ = gettext("From %(low)s to %(high)s; usually %(usual)s.") % bounds
+            number = forms.NumberInput(attrs={"min": known["minimum"], "max": known["maximum"], "step": 1})
+            # The service judges the number, for page and API in the same words.
+            self.fields[name] = forms.CharField(
+                label=gettext(known["title"]), help_text=f"{gettext(known['description'])} {range_}",
+                required=False, widget=number,
+            )  # fmt: skip
+
+
+def settings_of(data: QueryDict) -> dict[str, Any]:
+    """What the settings form changes; an emptied limit goes back to its default."""
+    return {"title": data.get("title", ""), "limits": {name: data.get(name) or None for name in Limits.model_fields}}
+
+
+def traffic_of(data: QueryDict) -> dict[str, Any]:
+    """Shares from fields `weight-<revision>`; raises Invalid for one that is no whole number."""
+    shares = {name.removeprefix("weight-"): str(data[name]) for name in data if name.startswith("weight-")}
+    try:
+        return {"weights": {int(number): int(value or 0) for number, value in shares.items() if number.isdigit()}}
+    except ValueError:
+        raise Invalid(gettext("A share is a whole number of percent."), hint=gettext("Shares add up to 100.")) from None

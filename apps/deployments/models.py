@@ -12,10 +12,12 @@ the serving agent observed.
 from __future__ import annotations
 
 from django.db import models
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import User, Workspace
 from apps.core.models import Record, SlugField, Transition
+from apps.core.wording import SentenceField
 from apps.registry.models import ModelVersion
 
 
@@ -43,10 +45,13 @@ class Endpoint(Record):
     task = models.CharField(max_length=63)
     running = models.BooleanField(default=True, help_text="Desired: runs, or stopped by the user.")
     status = models.CharField(max_length=20, choices=EndpointStatus, default=EndpointStatus.PENDING)
-    limits = models.JSONField(default=dict)
+    limits = models.JSONField(default=dict, help_text="modelkit.serving.plan.Limits, as far as they are set.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["workspace", "name"], name="deployments_endpoint_name")]
+
+    def get_absolute_url(self) -> str:
+        return reverse("endpoint_detail", args=[self.name])
 
     def __str__(self) -> str:
         return self.title or self.name
@@ -60,13 +65,19 @@ class Revision(Record):
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="revisions")
     weight = models.PositiveSmallIntegerField(default=0)
     status = models.CharField(max_length=20, choices=RevisionStatus, default=RevisionStatus.PENDING)
-    reason = models.CharField(max_length=1000, blank=True)
+    reason = SentenceField(blank=True)
     golden = models.JSONField(null=True)
     live_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ("-number",)
         constraints = [models.UniqueConstraint(fields=["endpoint", "number"], name="deployments_revision_number")]
+
+    def get_absolute_url(self) -> str:
+        return self.endpoint.get_absolute_url()
+
+    def __str__(self) -> str:
+        return f"{self.endpoint.name} #{self.number}"
 
 
 class RevisionTransition(Transition):
@@ -79,7 +90,9 @@ class TimelineEntry(models.Model):
     endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="timeline")
     at = models.DateTimeField(auto_now_add=True)
     actor = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
-    kind = models.CharField(max_length=30, help_text="create, deploy, live, failed, traffic, rollback, stop, start")
+    kind = models.CharField(
+        max_length=30, help_text="create, deploy, live, failed, traffic, rollback, stop, start, limits"
+    )
     revision = models.PositiveIntegerField(null=True)
     model_ref = models.CharField(max_length=140, blank=True)
     details = models.JSONField(default=dict)

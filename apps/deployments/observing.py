@@ -95,7 +95,7 @@ def _move(endpoint: Endpoint, revision: Revision, status: RevisionStatus, seen: 
         details = {"golden": values.get("golden"), "started_s": seen.started_s if seen is not None else None}
         timeline_note(endpoint, "live", None, revision, details=details)
     elif status == RevisionStatus.FAILED:
-        timeline_note(endpoint, "failed", None, revision, details={"reason": reason[:500]})
+        timeline_note(endpoint, "failed", None, revision, details={"reason": reason})
 
 
 def _fallback_shares(endpoint: Endpoint, seen: ObservedEndpoint | None) -> dict[int, int]:

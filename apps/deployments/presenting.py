@@ -7,7 +7,9 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from apps.core.wording import told
 from apps.deployments.models import TimelineEntry
+from modelkit.serving.plan import Limits
 
 _TONES = {"live": "good", "failed": "failed", "stop": "warning", "rollback": "warning"}
 
@@ -37,6 +39,7 @@ def _sentence(entry: TimelineEntry) -> str:
         "stop": _("Stopped"),
         "start": _("Started"),
         "traffic": _("Traffic shared anew"),
+        "limits": _("Limits changed"),
     }
     return sentences.get(entry.kind, entry.kind) % names
 
@@ -51,8 +54,12 @@ def _detail(entry: TimelineEntry) -> str:
         )
         why = _(" (what answered before, since the new revision failed)") if details.get("why") == "fallback" else ""
         return shares + why
+    if entry.kind == "limits":
+        known = Limits.model_json_schema()["properties"]
+        shown = {name: value for name, value in details.get("limits", {}).items() if name in known}
+        return ", ".join(f"{_(known[name]['title'])}: {value:,}" for name, value in shown.items())
     golden = details.get("golden")
     if entry.kind == "live" and golden:
         said = _("%(agree)s of %(total)s golden answers agree, largest drift %(drift).4f")
         return said % {"agree": golden["agree"], "total": golden["total"], "drift": golden["max_drift"]}
-    return str(details.get("reason", ""))
+    return str(told(details.get("reason", "")))

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 from ninja import Schema
 from pydantic import ConfigDict, Field, StrictInt
 
+from apps.core.wording import told
 from apps.deployments.backend import serving_backend
 from apps.deployments.models import Endpoint, Revision, TimelineEntry
+from modelkit.serving.plan import Limits
 
 _MODEL = Field(description="A version: intents@2, or intents@champion.", max_length=140)
 
@@ -20,6 +22,15 @@ class EndpointIn(Schema):
     name: str = Field(description="Lower-case letters, digits and hyphens; unique in the workspace.", max_length=63)
     model: str = _MODEL
     title: str = Field("", max_length=200, description="Free text, in any language.")
+
+
+class EndpointPatch(Schema):
+    """What is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: str | None = Field(None, max_length=200)
+    limits: Limits | None = Field(None, description="What one request may carry; a limit left out stays as it is.")
 
 
 class RevisionIn(Schema):
@@ -56,7 +67,7 @@ class RevisionOut(Schema):
             model=revision.model_version.ref,
             weight=revision.weight,
             status=revision.status,
-            reason=revision.reason,
+            reason=told(revision.reason),
         )
 
 
@@ -67,6 +78,7 @@ class EndpointOut(Schema):
     status: str
     url: str = Field(description="Where predictions are asked for, with a token of this workspace.")
     revisions: list[RevisionOut]
+    limits: Limits
     created_at: datetime
     created_by: str | None
 
@@ -80,6 +92,7 @@ class EndpointOut(Schema):
             status=endpoint.status,
             url=serving_backend().endpoint(endpoint.workspace.public_id, endpoint.name),
             revisions=[RevisionOut.of(revision) for revision in endpoint.revisions.all()],
+            limits=Limits.model_validate(endpoint.limits),
             created_at=endpoint.created_at,
             created_by=endpoint.created_by.username if endpoint.created_by else None,
         )
@@ -103,5 +116,5 @@ class TimelineOut(Schema):
             kind=entry.kind,
             revision=entry.revision,
             model_ref=entry.model_ref,
-            details=entry.details,
+            details=told(entry.details),
         )

@@ -12,12 +12,14 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import F, Max
 from django.utils.translation import gettext as _
+from pydantic import ValidationError as PydanticError
 
 from apps.accounts.auth import Identity
 from apps.accounts.models import Role, User
 from apps.accounts.services import audit_record
 from apps.core.errors import Conflict, Invalid
 from apps.core.models import slug_validator
+from apps.core.wording import told
 from apps.deployments.models import (
     DesiredState,
     Endpoint,
@@ -31,6 +33,8 @@ from apps.deployments.selectors import endpoint_by_name, main_revision, revision
 from apps.jobs import queue
 from apps.registry.models import ModelVersion
 from apps.registry.selectors import version_by_reference
+from modelkit.serving.plan import Limits
+from modelkit.wording import pack
 
 #: A revision in one of these has a runner, or is about to get one.
 UNDER_WAY = (RevisionStatus.PENDING, RevisionStatus.STARTING, RevisionStatus.LIVE)
@@ -45,13 +49,11 @@ def endpoint_create(*, by: Identity, name: str, model: str, title: str = "") -> 
     Raises Invalid for a bad name, NotFound for an unknown version, Conflict for a name in use.
     """
     by.require(Role.DEVELOPER)
-    fields: dict[str, str] = {}
+    fields = _title_fields(title)
     try:
         slug_validator(name)
     except ValidationError as error:
         fields["name"] = error.messages[0]
-    if len(title) > 200:
-        fields["title"] = _("Use at most 200 characters.")
     if fields:
         raise Invalid(_("The endpoint cannot be created."), fields=fields, hint=_("Correct the named fields."))
     version = version_by_reference(by.workspace, model)
@@ -73,6 +75,35 @@ def endpoint_create(*, by: Identity, name: str, model: str, title: str = "") -> 
         hint = _("Deploy the version to it (POST /endpoints/%(name)s/revisions), or choose another name.")
         raise Conflict(message, code="name_taken", fields={"name": message}, hint=hint % {"name": name}) from None
     return endpoint_by_name(by.workspace, name)
+
+
+def endpoint_update(
+    *, by: Identity, endpoint: Endpoint, title: str | None = None, limits: Mapping[str, Any] | None = None
+) -> Endpoint:
+    """Change the title, or the limits that are named; the serving port follows without a restart.
+
+    A limit given as None goes back to its default. Raises Invalid naming what is out of bounds.
+    """
+    by.require(Role.DEVELOPER)
+    with transaction.atomic():
+        locked = _lock(endpoint)
+        fields = _title_fields(title or "")
+        chosen = {name: value for name, value in {**locked.limits, **(limits or {})}.items() if value is not None}
+        try:
+            kept = Limits.model_validate(chosen).model_dump(exclude_defaults=True)
+        except ValueError as error:
+            fields |= _limit_fields(error)
+        if fields:
+            raise Invalid(_("The endpoint cannot be changed so."), fields=fields, hint=_("Correct the named fields."))
+        new = {"title": locked.title if title is None else title.strip(), "limits": kept}
+        changes = {name: value for name, value in new.items() if value != getattr(locked, name)}
+        if changes:
+            Endpoint.objects.filter(pk=locked.pk).update(**changes)
+            audit_record(by=by, action="endpoint.update", target=locked.name, details=changes)
+        if "limits" in changes:
+            timeline_note(locked, "limits", by.user, details={"limits": Limits(**kept).model_dump()})
+            desired_changed()
+    return endpoint_by_name(by.workspace, endpoint.name)
 
 
 def endpoint_stop(*, by: Identity, endpoint: Endpoint) -> Endpoint:
@@ -191,12 +222,10 @@ def revision_move(
     revision: Revision, to: RevisionStatus, *, reason: str = "", actor: User | None = None, **values: Any
 ) -> bool:
     """Change a revision's state, if it still is in the one that was read; False when somebody else was faster."""
-    changed = Revision.objects.filter(pk=revision.pk, status=revision.status).update(
-        status=to, reason=reason[:1000], **values
-    )
+    changed = Revision.objects.filter(pk=revision.pk, status=revision.status).update(status=to, reason=reason, **values)
     if changed:
         RevisionTransition.objects.create(
-            revision=revision, actor=actor, from_status=revision.status, to_status=to, reason=reason[:500]
+            revision=revision, actor=actor, from_status=revision.status, to_status=to, reason=reason
         )
         revision.status, revision.reason = to, reason
     return bool(changed)
@@ -219,11 +248,29 @@ def timeline_note(
         kind=kind,
         revision=revision.number if revision is not None else None,
         model_ref=revision.model_version.ref if revision is not None else "",
-        details={**shares, **(details or {})},
+        details=pack({**shares, **(details or {})}),
     )
 
 
 # --- inside ---------------------------------------------------------------------------------------------------------
+
+
+def _title_fields(title: str) -> dict[str, str]:
+    return {"title": _("Use at most 200 characters.")} if len(title) > 200 else {}
+
+
+def _limit_fields(error: ValueError) -> dict[str, str]:
+    """What is wrong with each limit, in the user's words."""
+    known = Limits.model_json_schema()["properties"]
+    fields: dict[str, str] = {}
+    for item in error.errors() if isinstance(error, PydanticError) else ():
+        name = str(item["loc"][0])
+        if name in known:
+            bounds = {"low": f"{known[name]['minimum']:,}", "high": f"{known[name]['maximum']:,}"}
+            fields[f"limits.{name}"] = _("Give a whole number from %(low)s to %(high)s.") % bounds
+        else:
+            fields[f"limits.{name}"] = _("There is no such limit.")
+    return fields
 
 
 def _lock(endpoint: Endpoint) -> Endpoint:
@@ -269,7 +316,7 @@ def _check_weights(endpoint: Endpoint, weights: Mapping[int, int]) -> None:
         elif weight and known[number].status == RevisionStatus.FAILED:
             fields[place] = _("Revision %(number)s failed: %(reason)s") % {
                 "number": number,
-                "reason": known[number].reason,
+                "reason": told(known[number].reason),
             }
     if not fields and sum(weights.values()) != 100:
         total = sum(weights.values())

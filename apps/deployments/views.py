@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.accounts.auth import identity_of, require
 from apps.accounts.models import Role
-from apps.core.errors import AppError, Invalid
+from apps.core.errors import AppError, Conflict, Invalid
 from apps.core.pages import page_or_fragment
 from apps.deployments import selectors, services
 from apps.deployments.backend import serving_backend
-from apps.deployments.forms import DeployForm, TryForm, traffic_of
+from apps.deployments.forms import DeployForm, SettingsForm, TryForm, settings_of, traffic_of
 from apps.deployments.models import Endpoint, EndpointStatus, RevisionStatus
 from apps.deployments.presenting import timeline_rows
 from apps.deployments.snippets import LANGUAGES, snippet
@@ -124,64 +127,63 @@ def endpoint_ask(request: HttpRequest, name: str) -> HttpResponse:
     return page_or_fragment(request, "deployments/detail.html", f"widgets/{context['widget']}_answer.html", context)
 
 
-@require_POST
-@require(Role.DEVELOPER)
-def endpoint_traffic(request: HttpRequest, name: str) -> HttpResponse:
-    identity = identity_of(request)
-    endpoint = selectors.endpoint_by_name(identity.workspace, name)
-    try:
+def _action(
+    service: Callable[..., object],
+    role: Role,
+    said: str | Promise,
+    *,
+    tab: str,
+    read: Callable[[QueryDict], dict[str, Any]] = lambda posted: {},
+) -> Callable[..., HttpResponse]:
+    """A view that lets `service` change one endpoint, with what `read` finds in the form.
+
+    The page then goes on at `tab`, or at the list where the endpoint is gone (no tab). A refusal is shown there too.
+    """
+
+    @require_POST
+    @require(role)
+    def act(request: HttpRequest, name: str) -> HttpResponse:
+        identity = identity_of(request)
+        endpoint = selectors.endpoint_by_name(identity.workspace, name)
         try:
-            weights = traffic_of(request.POST)
-        except ValueError:
-            raise Invalid(_("A share is a whole number of percent."), hint=_("Shares add up to 100.")) from None
-        services.traffic_set(by=identity, endpoint=endpoint, weights=weights)
-    except AppError as error:
-        context = {**_context(request, endpoint, "traffic"), "traffic_error": error}
-        return render(request, "deployments/detail.html", context, status=error.status)
-    messages.success(request, _("The traffic is being moved."))
-    return redirect_to_tab(name, "traffic")
+            service(by=identity, endpoint=endpoint, **read(request.POST))
+        except (Invalid, Conflict) as refusal:
+            context = _context(request, endpoint, tab or "settings", refusal)
+            return render(request, "deployments/detail.html", context, status=refusal.status)
+        messages.success(request, said % {"name": name})
+        return redirect(f"{reverse('endpoint_detail', args=[name])}?tab={tab}" if tab else "endpoint_list")
+
+    view: Callable[..., HttpResponse] = act
+    return view
 
 
-@require_POST
-@require(Role.DEVELOPER)
-def endpoint_rollback(request: HttpRequest, name: str) -> HttpResponse:
-    identity = identity_of(request)
-    services.endpoint_rollback(by=identity, endpoint=selectors.endpoint_by_name(identity.workspace, name))
-    messages.success(request, _("%(name)s goes back to the revision before.") % {"name": name})
-    return redirect_to_tab(name, "traffic")
-
-
-@require_POST
-@require(Role.DEVELOPER)
-def endpoint_stop(request: HttpRequest, name: str) -> HttpResponse:
-    identity = identity_of(request)
-    services.endpoint_stop(by=identity, endpoint=selectors.endpoint_by_name(identity.workspace, name))
-    messages.success(request, _("%(name)s is being stopped.") % {"name": name})
-    return redirect_to_tab(name, "settings")
-
-
-@require_POST
-@require(Role.DEVELOPER)
-def endpoint_start(request: HttpRequest, name: str) -> HttpResponse:
-    identity = identity_of(request)
-    services.endpoint_start(by=identity, endpoint=selectors.endpoint_by_name(identity.workspace, name))
-    messages.success(request, _("%(name)s is being started.") % {"name": name})
-    return redirect("endpoint_detail", name=name)
-
-
-@require_POST
-@require(Role.MAINTAINER)
-def endpoint_delete(request: HttpRequest, name: str) -> HttpResponse:
-    identity = identity_of(request)
-    services.endpoint_delete(by=identity, endpoint=selectors.endpoint_by_name(identity.workspace, name))
-    messages.success(request, _("The endpoint %(name)s is deleted.") % {"name": name})
-    return redirect("endpoint_list")
-
-
-def redirect_to_tab(name: str, tab: str) -> HttpResponse:
-    response = redirect("endpoint_detail", name=name)
-    response["Location"] += f"?tab={tab}"
-    return response
+endpoint_traffic = _action(
+    services.traffic_set,
+    Role.DEVELOPER,
+    gettext_lazy("The traffic of %(name)s is being moved."),
+    tab="traffic",
+    read=traffic_of,
+)
+endpoint_rollback = _action(
+    services.endpoint_rollback,
+    Role.DEVELOPER,
+    gettext_lazy("%(name)s goes back to the revision before."),
+    tab="traffic",
+)
+endpoint_settings = _action(
+    services.endpoint_update,
+    Role.DEVELOPER,
+    gettext_lazy("The settings of %(name)s are saved; the serving port follows within seconds."),
+    tab="settings",
+    read=settings_of,
+)
+endpoint_stop = _action(
+    services.endpoint_stop, Role.DEVELOPER, gettext_lazy("%(name)s is being stopped."), tab="settings"
+)
+endpoint_start = _action(services.endpoint_start, Role.DEVELOPER, gettext_lazy("%(name)s is being started."), tab="try")
+endpoint_delete = _action(
+    services.endpoint_delete, Role.MAINTAINER, gettext_lazy("The endpoint %(name)s is deleted."), tab=""
+)
 
 
 def _free_name(workspace: Any, wanted: str) -> str:
@@ -193,13 +195,14 @@ def _statuses() -> dict[str, Any]:
     return {"statuses": dict(EndpointStatus.choices), "revision_statuses": dict(RevisionStatus.choices)}
 
 
-def _context(request: HttpRequest, endpoint: Endpoint, tab: str) -> dict[str, Any]:
+def _context(request: HttpRequest, endpoint: Endpoint, tab: str, refusal: AppError | None = None) -> dict[str, Any]:
     main = selectors.main_revision(endpoint) or endpoint.revisions.first()
     role: Role = request.role  # type: ignore[attr-defined]
     context: dict[str, Any] = {
         "endpoint": endpoint,
         "main": main,
         "tab": tab,
+        "refusal": refusal,
         "tabs": TABS,
         "tab_template": f"deployments/tabs/{tab}.html",
         "url": serving_backend().endpoint(endpoint.workspace.public_id, endpoint.name),
@@ -213,6 +216,10 @@ def _context(request: HttpRequest, endpoint: Endpoint, tab: str) -> dict[str, An
     context["trouble"] = next((r for r in endpoint.revisions.all()[:1] if r.status == RevisionStatus.FAILED), None)
     if tab == "try":
         context.update(_try_context(request, endpoint, context["url"], main))
+    elif tab == "settings":
+        context["settings_form"] = form = SettingsForm(endpoint, request.POST if refusal and request.POST else None)
+        if refusal is not None:
+            form.refuse(refusal)
     elif tab == "timeline":
         page = Paginator(selectors.timeline_of(endpoint), PER_PAGE).get_page(request.GET.get("page"))
         context |= {"page": page, "events": timeline_rows(page)}

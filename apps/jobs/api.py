@@ -12,7 +12,7 @@ from apps.accounts.models import Role
 from apps.core.errors import NotFound
 from apps.core.idempotency import idempotent
 from apps.core.pagination import Page, PageQuery, page_of
-from apps.jobs import services
+from apps.jobs import previews, services
 from apps.jobs.models import Job
 from apps.jobs.plans import Plan
 from apps.jobs.schemas import (
@@ -89,7 +89,10 @@ def job_create(request: HttpRequest, payload: JobRequest) -> Status[Any]:
 @router.post("/jobs/preview", response=PreviewOut)
 @require(Role.DEVELOPER)
 def job_preview(request: HttpRequest, payload: JobRequest) -> dict[str, Any]:
-    """Whether the job could start, why not, what it would cost and what it would read first. Starts nothing."""
+    """Whether the job could start, why not, what it would cost and what it would read first. Starts no job.
+
+    `first_batch.tokens` is made by a worker within a second or two: ask again while `tokens_reason` says so.
+    """
     return preview_state(services.job_preview(by=request.auth, request=payload))  # type: ignore[attr-defined]
 
 
@@ -180,8 +183,10 @@ def preview_state(plan: Plan) -> dict[str, Any]:
     batch = None
     if plan.sample is not None:
         names = ("rows", "mean_characters", "max_characters")
-        reason = "The tokenizer runs in the worker; the job's artifact first_batch shows the tokens."
-        batch = {name: plan.sample[name] for name in names} | {"tokens_reason": reason}
+        made = previews.first_batch(plan) if not plan.problems else None
+        content = made.content if made is not None else None
+        reason = "" if content else made.message if made is not None else "The job cannot start as it is."
+        batch = {name: plan.sample[name] for name in names} | {"tokens": content, "tokens_reason": reason}
     prediction = plan.predicted if "seconds" in plan.predicted else None
     return {
         "ready": not plan.problems,

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from apps.core.templatetags.ui import size
 from apps.jobs.models import Job
 from apps.jobs.selectors import folders
 from apps.jobs.values import metric_spec, value_text
@@ -71,6 +72,39 @@ def _curve(job: Job, name: str, lines: Sequence[folders.Series], champion: Model
         ],
         "references": references,
     }
+
+
+def usage_figures(job: Job) -> dict[str, dict[str, Any]]:
+    """Memory and disk over time, each with what was predicted as a dashed line; empty before the first sample."""
+    points = folders.usage_points(job)
+    if not points:
+        return {}
+    titles = {"memory": (_("Memory in use"), 1, "memory_bytes"), "disk": (_("Disk in use"), 2, "disk_bytes")}
+    found = {}
+    for name, (title, column, key) in titles.items():
+        predicted = job.predicted.get(key)
+        largest = max([float(point[column]) for point in points] + [float(predicted or 0)])
+        unit, scale = ("GB", 1e9) if largest >= 1e9 else ("MB", 1e6)
+        label = _("predicted: %(value)s") % {"value": size(predicted)}
+        found[name] = {
+            "kind": "lines",
+            "title": title,
+            "unit": unit,
+            "x": _("seconds since the start"),
+            "y": unit,
+            "percent": False,
+            "noisy": False,
+            "x_max": None,
+            "series": [
+                {
+                    "name": title,
+                    "role": "validation",
+                    "points": [[point[0], round(point[column] / scale, 4)] for point in points],
+                }
+            ],
+            "references": [{"label": label, "value": round(predicted / scale, 4)}] if predicted else [],
+        }
+    return found
 
 
 def split_title(split: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from django.http import QueryDict
 from django.utils.translation import gettext as _
 from pydantic import ValidationError
 
+from apps.jobs.rules import bounds_of, resolve, to_text
 from modelkit.contracts import Params
 
 #: Names of parameter inputs begin so, as the paths in error messages do.
@@ -85,9 +86,13 @@ class ParamForm:
         return sum(item.changed for item in self.fields)
 
     @property
+    def advanced_changed(self) -> int:
+        return sum(item.changed for item in self.advanced)
+
+    @property
     def advanced_needs_eyes(self) -> bool:
-        """Whether something beyond the basic inputs was changed or refused, so that it must not stay hidden."""
-        return any(item.changed or item.error for item in self.advanced)
+        """Whether something beyond the basic inputs was refused, so that it must not stay hidden."""
+        return any(item.error for item in self.advanced)
 
 
 def param_form(
@@ -102,7 +107,7 @@ def param_form(
     definitions = schema.get("$defs", {})
     fields = []
     for name, raw in schema["properties"].items():
-        rule = _resolve(raw, definitions)
+        rule = resolve(raw, definitions)
         if "const" in rule:
             continue
         standard = base.get(name, rule.get("default"))
@@ -117,7 +122,7 @@ def param_form(
                 kind=_kind(rule),
                 value=to_text(value),
                 base=to_text(standard),
-                bounds=_bounds(rule),
+                bounds=bounds_of(rule),
                 choices=_choices(rule, to_text(value)),
                 error=(errors or {}).get(name, ""),
             )
@@ -139,7 +144,7 @@ def param_values(model: type[Params], data: QueryDict, base: Mapping[str, Any]) 
     definitions = schema.get("$defs", {})
     changed: dict[str, Any] = {}
     for name, raw in schema["properties"].items():
-        rule = _resolve(raw, definitions)
+        rule = resolve(raw, definitions)
         if "const" in rule or PREFIX + name not in data:
             continue
         text = data.getlist(PREFIX + name)[-1].strip()
@@ -163,17 +168,6 @@ def in_our_words(field: ParamField, message: str) -> str:
     if field.kind == "number":
         return (_("Give a number, %(bounds)s.") if field.bounds else _("Give a number.")) % {"bounds": field.bounds}
     return _("Choose one of the values that are offered.")
-
-
-def to_text(value: Any) -> str:
-    """A parameter's value as the form writes it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-    return str(value)
 
 
 def field_errors(error: ValidationError, messages: Mapping[str, str]) -> dict[str, str]:
@@ -210,23 +204,6 @@ class Equivalent:
         )
 
 
-def _resolve(rule: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """The rule with references followed, and of an optional value the part that is not null."""
-    merged = dict(rule)
-    for option in _alternatives(rule, definitions):
-        if option.get("type") != "null":
-            merged = {**option, **merged}
-            break
-    return merged
-
-
-def _alternatives(rule: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    if "$ref" in rule:
-        yield definitions[rule["$ref"].rpartition("/")[2]]
-    for option in rule.get("anyOf", rule.get("allOf", ())):
-        yield definitions[option["$ref"].rpartition("/")[2]] if "$ref" in option else option
-
-
 def _kind(rule: Mapping[str, Any]) -> Kind:
     if "enum" in rule:
         return "select"
@@ -237,25 +214,6 @@ def _kind(rule: Mapping[str, Any]) -> Kind:
 def _choices(rule: Mapping[str, Any], value: str) -> tuple[Choice, ...]:
     texts = [to_text(item) for item in rule.get("enum", ())]
     return tuple(Choice(text, (_(text) if text else text).replace("_", " "), text == value) for text in texts)
-
-
-def _bounds(rule: Mapping[str, Any]) -> str:
-    low, high = rule.get("minimum"), rule.get("maximum")
-    above, below = rule.get("exclusiveMinimum"), rule.get("exclusiveMaximum")
-    if low is not None and high is not None:
-        return _("%(low)s to %(high)s") % {"low": to_text(low), "high": to_text(high)}
-    if above is not None and high is not None:
-        return _("above %(low)s, at most %(high)s") % {"low": to_text(above), "high": to_text(high)}
-    parts = []
-    if low is not None:
-        parts.append(_("at least %(low)s") % {"low": to_text(low)})
-    if above is not None:
-        parts.append(_("above %(low)s") % {"low": to_text(above)})
-    if high is not None:
-        parts.append(_("at most %(high)s") % {"high": to_text(high)})
-    if below is not None:
-        parts.append(_("below %(high)s") % {"high": to_text(below)})
-    return ", ".join(parts)
 
 
 def _typed(rule: Mapping[str, Any], text: str) -> Any:

@@ -14,11 +14,15 @@ child if it still lives, else requeues. Detail that grows (events, log lines, cu
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
 from apps.core.models import Record, SlugField, Transition
+from apps.core.wording import told
 from apps.datasets.models import DatasetVersion
 from apps.registry.models import BaseModel, ModelVersion
 
@@ -95,6 +99,15 @@ class Job(Record):
             models.Index(fields=["status", "lease_expires_at"], name="jobs_job_sweep"),
         ]
 
+    @property
+    def problem(self) -> dict[str, Any] | None:
+        """`error` in the reader's language."""
+        problem: dict[str, Any] | None = told(self.error)
+        return problem
+
+    def get_absolute_url(self) -> str:
+        return reverse("job_detail", args=[self.public_id])
+
     def __str__(self) -> str:
         return f"#{self.number} {self.title}"
 
@@ -102,6 +115,10 @@ class Job(Record):
 class JobTransition(Transition):
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="transitions")
     attempt = models.PositiveSmallIntegerField(default=0)
+
+    @property
+    def title(self) -> str:
+        return str(JobStatus(self.to_status).label)
 
 
 class Device(models.Model):

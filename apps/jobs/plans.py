@@ -11,6 +11,7 @@ import shutil
 from dataclasses import dataclass, field
 from typing import Any
 
+import duckdb
 import psutil
 from django.conf import settings
 from django.utils import timezone
@@ -19,14 +20,19 @@ from pydantic import ValidationError
 
 from apps.accounts.models import Workspace
 from apps.core.errors import AppError, Invalid
+from apps.core.wording import told
 from apps.datasets.models import DatasetVersion, VersionStatus
+from apps.datasets.row_browser import rows_path
 from apps.jobs.models import Device, JobKind
+from apps.jobs.rules import param_remedy
 from apps.jobs.schemas import CompressRequest, Problem, TrainRequest
 from apps.jobs.selectors import inputs
 from apps.jobs.selectors.queue import DEVICE_FRESH
-from apps.registry.models import BaseModel, ModelVersion, RegisteredModel
+from apps.jobs.selectors.timing import phase_key
+from apps.registry.models import BaseModel, BaseModelStatus, ModelVersion, RegisteredModel
 from modelkit import bundle, catalog
-from modelkit.contracts import Footprint, Params, TaskSpec
+from modelkit.compression import cost
+from modelkit.contracts import Footprint, Params, Resources, TaskSpec
 
 #: Free bytes that must remain beyond what the job is predicted to write.
 DISK_MARGIN_BYTES = 200 * 1024 * 1024
@@ -115,7 +121,14 @@ def _plan_training(workspace: Workspace, request: TrainRequest) -> Plan:
         plan.take(error)
     try:
         plan.base_model = inputs.base_model_get(workspace=workspace, name=request.base_model)
-        if plan.base_model.tasks and request.task not in plan.base_model.tasks:
+        if plan.base_model.status != BaseModelStatus.READY:
+            plan.refuse(
+                "base_model_not_ready",
+                "base_model",
+                _("The base model %(name)s is not imported yet.") % {"name": plan.base_model.name},
+                _("The page Base models shows how far it is, or why it failed."),
+            )
+        elif plan.base_model.tasks and request.task not in plan.base_model.tasks:
             plan.refuse("base_model_unfit", "base_model", _("This base model is not offered for the task."))
     except AppError as error:
         plan.take(error)
@@ -128,6 +141,11 @@ def _plan_training(workspace: Workspace, request: TrainRequest) -> Plan:
     if plan.problems or plan.params is None or plan.dataset is None or plan.base_model is None:
         return plan
     plan.title = f"{request.model_name} · {plan.base_model.title} · {plan.dataset.ref}"
+    try:
+        rows_path(plan.dataset)
+    except AppError as error:
+        plan.take(error)
+        return plan
     plan.sample = inputs.dataset_sample(plan.dataset.prefix, plan.dataset.digest)
     plan.predicted = _predict(task, plan.params, plan.dataset, plan.base_model, plan.sample["mean_tokens"])
     params = plan.params.model_dump(mode="json")
@@ -152,6 +170,7 @@ def _plan_training(workspace: Workspace, request: TrainRequest) -> Plan:
             "dataset_digest": plan.dataset.digest,
             "base_model": plan.base_model.name,
             "base_model_revision": plan.base_model.revision,
+            **({"base_model_version": origin.ref} if (origin := plan.base_model.source_version) else {}),
             "code_version": code_version(),
         },
     }
@@ -186,7 +205,8 @@ def _validate_params(plan: Plan, model: type[Params], values: dict[str, Any]) ->
                     _("Known are %(known)s.") % {"known": known},
                 )
             else:
-                plan.refuse("param_invalid", path, item["msg"])
+                remedy = param_remedy(model, str(item["loc"][0])) if item["loc"] else ""
+                plan.refuse("param_invalid", path, item["msg"], remedy)
         return None
 
 
@@ -216,10 +236,16 @@ def _predict(
         cores=os.cpu_count() or 1,
     )
     resources = task.resources(params, footprint)
+    return _told(resources)
+
+
+def _told(resources: Resources) -> dict[str, float]:
+    """A prediction as the row and the pages hold it: the whole, and the seconds of each phase."""
     return {
         "memory_bytes": int(resources.memory_bytes),
         "seconds": round(float(resources.seconds), 1),
         "disk_bytes": int(resources.disk_bytes),
+        **{phase_key(name): round(float(seconds), 1) for name, seconds in resources.phases.items()},
     }
 
 
@@ -244,15 +270,22 @@ def _plan_compression(workspace: Workspace, request: CompressRequest) -> Plan:
     plan.params = _validate_params(plan, method.params, request.params)
     applies = method.applies(bundle.Manifest.model_validate(source.manifest), "cpu")
     if not applies.yes:
-        plan.refuse("method_does_not_apply", "method", applies.reason)
+        plan.refuse("method_does_not_apply", "method", told(applies.reason))
     if plan.problems or plan.params is None:
         return plan
     plan.dataset = source.dataset_version
     plan.base_model = source.base_model
     plan.title = f"{source.ref} · {method.title}"
-    # Baseline, variant and a working copy; scoring reads the test part several times.
-    plan.predicted = {"disk_bytes": 3 * source.size_bytes}
     dataset = plan.dataset
+    tested = int(dataset.splits.get("test") or dataset.splits.get("validation") or 0) if dataset else 0
+    plan.predicted = _told(
+        cost.predict(
+            bundle.Manifest.model_validate(source.manifest),
+            rows=tested,
+            parameters=plan.base_model.parameters if plan.base_model else 0,
+            mean_tokens=_mean_tokens(dataset),
+        )
+    )
     plan.spec = {
         "format": 1,
         "kind": "compress",
@@ -273,6 +306,17 @@ def _plan_compression(workspace: Workspace, request: CompressRequest) -> Plan:
         },
     }
     return plan
+
+
+#: Tokens of a text where no dataset tells.
+USUAL_TOKENS = 24.0
+
+
+def _mean_tokens(dataset: DatasetVersion | None) -> float:
+    try:
+        return float(inputs.dataset_sample(dataset.prefix, dataset.digest)["mean_tokens"]) if dataset else USUAL_TOKENS
+    except duckdb.Error:
+        return USUAL_TOKENS  # its rows are gone: the job will say so, a prediction need not
 
 
 # --- the machine ----------------------------------------------------------------------------------------------------

@@ -1,11 +1,9 @@
-"""A job as its page tells it: chip, steps, actions with the reason where they cannot work, predicted beside actual."""
+"""A job as its pages tell it: chip, best figures, and actions with the reason where they cannot work."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 from django.urls import NoReverseMatch, reverse
@@ -15,10 +13,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from apps.accounts.models import Role
-from apps.core.templatetags.ui import duration, size
 from apps.jobs.models import Job, JobKind, JobStatus
-from apps.jobs.selectors import choices, folders, records
+from apps.jobs.selectors import choices, records
 from apps.jobs.selectors.queue import Place
+from apps.jobs.selectors.timing import left_s
 from apps.jobs.values import delta_text, metric_spec, value_text
 from apps.registry import selectors as registry
 from apps.registry.models import ModelVersion
@@ -64,13 +62,6 @@ class Chip:
 
 
 @dataclass(frozen=True)
-class Step:
-    title: str
-    state: str
-    seconds: float | None
-
-
-@dataclass(frozen=True)
 class Action:
     """A button. `reason` says why it cannot work now; `href` makes it a link, else it posts to `url`."""
 
@@ -96,17 +87,6 @@ class Figure:
     detail: str = ""
     delta: str = ""
     better: bool | None = None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Predicted beside actual; `predicted_share` and `actual_share` are percentages of the longer bar."""
-
-    title: str
-    predicted: str
-    actual: str
-    predicted_share: float
-    actual_share: float
 
 
 @dataclass(frozen=True)
@@ -144,7 +124,7 @@ def chip_of(job: Job, place: Place | None = None) -> Chip:
 
 
 def row_of(job: Job, place: Place | None) -> Row:
-    left = job.progress_detail.get("eta_s") if job.status == JobStatus.RUNNING else place.wait_s if place else None
+    left = left_s(job) if job.status == JobStatus.RUNNING else place.wait_s if place else None
     return Row(job, chip_of(job, place), place, best_figure(job), left, duration_s(job))
 
 
@@ -158,30 +138,6 @@ def duration_s(job: Job) -> float | None:
     if job.started_at is None:
         return None
     return ((job.finished_at or timezone.now()) - job.started_at).total_seconds()
-
-
-def ends_at(job: Job) -> datetime | None:
-    eta = job.progress_detail.get("eta_s")
-    return timezone.now() + timedelta(seconds=eta) if job.status == JobStatus.RUNNING and eta is not None else None
-
-
-def steps_of(job: Job) -> list[Step]:
-    timeline = folders.phase_timeline(job, now=time.time())
-    return [Step(str(PHASE_TITLES.get(item.name, item.name)), item.state, item.seconds) for item in timeline]
-
-
-def progress_facts(job: Job) -> list[str]:
-    """How far the loop is, as far as the job says it: step, epoch and, while it runs, its speed."""
-    detail = job.progress_detail
-    found = []
-    if detail.get("steps"):
-        found.append(_("Step %(step)s of %(steps)s") % {"step": detail.get("step", 0), "steps": detail["steps"]})
-    if detail.get("epochs") and detail.get("epoch") is not None:
-        epoch = f"{float(detail['epoch']):.1f}"
-        found.append(_("epoch %(epoch)s of %(epochs)s") % {"epoch": epoch, "epochs": detail["epochs"]})
-    if detail.get("rows_per_s") and job.status == JobStatus.RUNNING:
-        found.append(_("%(rate).1f rows/s") % {"rate": float(detail["rows_per_s"])})
-    return found
 
 
 def primary_metric(job: Job) -> str:
@@ -232,101 +188,6 @@ def result_figures(job: Job, champion: ModelVersion | None) -> list[Figure]:
             better = None if value == against else (value > against) == metric.higher_is_better
         found.append(Figure(_(metric.title), value_text(metric, value), _(metric.help), delta, better))
     return found
-
-
-def comparisons_of(job: Job) -> list[Comparison]:
-    """Memory, time and disk, predicted and actual; while running the time is what passed so far."""
-    actual = dict(job.actual)
-    if job.status == JobStatus.RUNNING and job.started_at is not None:
-        actual["seconds"] = (timezone.now() - job.started_at).total_seconds()
-    lines = (
-        (_("Memory, peak"), "memory_bytes", size),
-        (_("Time, whole job"), "seconds", duration),
-        (_("Disk"), "disk_bytes", size),
-    )
-    found = []
-    for title, name, text in lines:
-        predicted, measured = job.predicted.get(name), actual.get(name)
-        if predicted is None and measured is None:
-            continue
-        longest = max(predicted or 0, measured or 0) or 1
-        measured_text = text(measured)
-        if name == "seconds" and job.status == JobStatus.RUNNING:
-            measured_text = _("%(span)s so far") % {"span": measured_text}
-        found.append(
-            Comparison(
-                title,
-                text(predicted),
-                measured_text,
-                round(100 * (predicted or 0) / longest, 1),
-                round(100 * (measured or 0) / longest, 1),
-            )
-        )
-    return found
-
-
-# --- compression ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ScoreLine:
-    """One measure of a variant beside its parent's. `better` is None where nothing changed or nobody can say."""
-
-    name: str
-    title: str
-    help: str
-    baseline: str
-    variant: str
-    delta: str
-    better: bool | None
-
-
-#: The order in which a score is told: what one loses, then what one gains.
-SCORE_ORDER = (
-    "accuracy",
-    "f1_macro",
-    "agreement",
-    "mean_drift",
-    "max_drift",
-    "p50_ms",
-    "p95_ms",
-    "throughput_rows_s",
-    "size_bytes",
-    "graph_bytes",
-    "peak_memory_bytes",
-)
-
-
-def score_of(task: str, score: Mapping[str, Any] | None) -> list[ScoreLine]:
-    """Baseline, variant and signed difference of every measure that both have."""
-    if not score:
-        return []
-    baseline, variant = score["baseline"], score["variant"]
-    lines = []
-    for name in SCORE_ORDER:
-        if variant.get(name) is None:
-            continue
-        metric, value, before = metric_spec(task, name), variant[name], baseline.get(name)
-        # A parent agrees with itself and does not drift: only what can differ gets a difference.
-        compared = before is not None and name not in {"agreement", "mean_drift", "max_drift"}
-        lines.append(
-            ScoreLine(
-                name,
-                _(metric.title),
-                _(metric.help),
-                value_text(metric, before) if compared else "–",
-                value_text(metric, value),
-                delta_text(metric, value, before) if compared else "",
-                (value > before) == metric.higher_is_better if compared and value != before else None,
-            )
-        )
-    return lines
-
-
-def score_verdict(task: str, score: Mapping[str, Any] | None) -> list[str]:
-    """What is worse about a variant than its parent, as the job found; empty where nothing is."""
-    titles = [_(metric_spec(task, name).title) for name in (score or {}).get("worse", [])]
-    return [_("worse: %(measure)s") % {"measure": title} for title in titles]
 
 
 # --- actions --------------------------------------------------------------------------------------------------------

@@ -20,16 +20,22 @@ CPU, GPU, SERVE = "cpu", "gpu", "serve"
 
 DATASET_VALIDATE = "datasets.validate"
 DATASET_SWEEP = "datasets.sweep"
+BASE_MODEL_IMPORT = "base_models.import"
+BASE_MODEL_SWEEP = "base_models.sweep"
 JOB_LOOK = "jobs.look"
 JOB_SWEEP = "jobs.sweep"
+JOB_PREVIEW = "jobs.preview"
 DEPLOYMENT_APPLY = "serving.apply"
 UPKEEP = "upkeep.tick"
 
 QUEUE_OF = {
     DATASET_VALIDATE: CPU,
     DATASET_SWEEP: CPU,
+    BASE_MODEL_IMPORT: CPU,
+    BASE_MODEL_SWEEP: CPU,
     JOB_LOOK: GPU,
     JOB_SWEEP: CPU,
+    JOB_PREVIEW: CPU,
     DEPLOYMENT_APPLY: SERVE,
     UPKEEP: CPU,
 }

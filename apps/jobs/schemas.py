@@ -136,14 +136,31 @@ class SampleRow(Schema):
     characters: int
 
 
+class CollatedRow(Schema):
+    text: str
+    label: str
+    tokens: list[str]
+
+
+class CollatedBatch(Schema):
+    """Rows as the collator made them: `shape` is rows and tokens, padding included. Fractions are of all rows."""
+
+    rows: list[CollatedRow]
+    shape: list[int] = []
+    max_length: int
+    mean_tokens: float
+    truncated_fraction: float
+    unknown_fraction: float = 0.0
+
+
 class FirstBatch(Schema):
-    """The first rows as uploaded. Tokens are made by the worker: the artifact `first_batch` of the job shows them."""
+    """The first rows as uploaded, and once a worker has made it the first batch as the collator hands it over."""
 
     rows: list[SampleRow]
     mean_characters: float
     max_characters: int
-    tokens: None = None
-    tokens_reason: str
+    tokens: CollatedBatch | None = None
+    tokens_reason: str = Field(description="Why there are no tokens (yet); empty where there are.")
 
 
 class Prediction(Schema):

@@ -8,9 +8,11 @@ import time
 from collections.abc import Generator, Iterator
 
 from django.http import StreamingHttpResponse
+from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 
 from apps.core.errors import Unavailable
+from apps.core.wording import told
 from apps.jobs.models import Job, JobStatus
 from apps.jobs.selectors.folders import folder_of
 
@@ -41,7 +43,8 @@ class _Stream:
     """The iterator behind the response; its `close` gives the slot back whether or not it was ever read."""
 
     def __init__(self, job: Job, after: int) -> None:
-        self._events = _events(job, after)
+        # Blocks are made after the middleware has left: the language of the request is kept for them.
+        self._events = _events(job, after, get_language() or "en")
         self._open = True
 
     def __iter__(self) -> Iterator[bytes]:
@@ -54,7 +57,7 @@ class _Stream:
             _slots.release()
 
 
-def _events(job: Job, offset: int) -> Generator[bytes, None, None]:
+def _events(job: Job, offset: int, language: str) -> Generator[bytes, None, None]:
     folder = folder_of(job)
     started = spoke = time.monotonic()
     status = ""
@@ -64,7 +67,9 @@ def _events(job: Job, offset: int) -> Generator[bytes, None, None]:
         events, following = folder.read_events(offset)
         offset = following
         for event in events:
-            yield _message(event["type"], event, offset)
+            with override(language):
+                worded = told(event)
+            yield _message(event["type"], worded, offset)
         if job.status != status:
             status = job.status
             yield _message("status", {"status": status, "phase": job.phase, "progress": job.progress}, offset)

@@ -9,6 +9,7 @@ urlpatterns: list[URLPattern] = [
     path("jobs/rows", listing.rows, name="job_rows"),
     path("jobs/new", wizard.new, name="job_new"),
     path("jobs/new/review", wizard.review, name="job_review"),
+    path("jobs/new/first-batch", wizard.first_batch, name="job_first_batch"),
     path("jobs/<slug:public_id>/", detail.page, name="job_detail"),
     path("jobs/<slug:public_id>/live", detail.live, name="job_live"),
     path("jobs/<slug:public_id>/results", detail.results, name="job_results"),

@@ -24,6 +24,7 @@ from apps.core.errors import Invalid
 from apps.core.ids import new_id
 from apps.core.models import slug_validator
 from apps.datasets.models import DatasetVersion
+from apps.datasets.presentation import check_view
 from apps.jobs.forms import PREFIX, Equivalent, ParamForm, field_errors, param_form, param_values
 from apps.jobs.models import Job
 from apps.jobs.plans import Plan
@@ -327,7 +328,7 @@ def _dataset_points(version: DatasetVersion) -> list[Point]:
     noted = [check for check in version.checks if check.get("severity") in {"warn", "warning", "fail"}]
     if noted:
         title = ngettext("%(count)d check has a remark", "%(count)d checks have remarks", len(noted))
-        points.append(Point("info", title % {"count": len(noted)}, str(noted[0].get("message", ""))))
+        points.append(Point("info", title % {"count": len(noted)}, check_view(noted[0]).message))
     tested = int(version.splits.get("test") or version.splits.get("validation") or 0)
     if 0 < tested < SMALL_TEST_ROWS:
         margin = 196 * sqrt(0.09 / tested)

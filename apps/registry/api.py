@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from django.http import HttpRequest, StreamingHttpResponse
+from django.utils.translation import gettext as _
 from ninja import Path, Query, Router, Status
 
-from apps.accounts.auth import Identity, require
+from apps.accounts.auth import caller, require
 from apps.accounts.models import Role
+from apps.core.errors import AppError
 from apps.core.idempotency import idempotent
 from apps.core.pagination import Page, PageQuery, page_of
-from apps.registry import downloads, selectors, services
+from apps.registry import base_models, downloads, flips, selectors, services, uploads
+from apps.registry.models import BaseModel
 from apps.registry.schemas import (
     AliasChangeOut,
     AliasIn,
     AliasOut,
-    BaseModelIn,
+    BaseModelDetail,
     BaseModelOut,
     ModelDetail,
     ModelOut,
     ModelUserOut,
     ModelVersionOut,
     ModelVersionSummary,
+    VersionDiffOut,
+    VersionDiffQuery,
 )
 
 router = Router(tags=["Registry"])
 Name = Annotated[str, Path(max_length=63)]
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
-
-
-def caller(request: HttpRequest) -> Identity:
-    """Who is calling, after authentication."""
-    identity: Identity = request.auth  # type: ignore[attr-defined]
-    return identity
 
 
 @router.get("/base-models", response=Page[BaseModelOut], summary="List base models")
@@ -45,27 +45,67 @@ def base_model_list(
     return Page[BaseModelOut](items=[BaseModelOut.of(row) for row in rows], next=None)
 
 
-@router.post("/base-models", response={201: BaseModelOut}, summary="Import a base model")
+@router.post(
+    "/base-models",
+    response={201: BaseModelOut},
+    summary="Import a base model",
+    description="JSON names a folder, a model of the hub or a published version; multipart brings a .zip or .tar.gz as "
+    "`file`. A folder is `ready` at once, the rest `importing` until a worker is done. The same again is answered with "
+    "what is there, and tried again where it had failed.",
+    openapi_extra=uploads.IMPORT_BODY,
+)
 @require(Role.DEVELOPER)
-@idempotent()
-def base_model_import(request: HttpRequest, payload: BaseModelIn) -> Status[Any]:
-    row = services.base_model_import(
-        by=caller(request), path=payload.source.path, name=payload.name, title=payload.title
-    )
+@idempotent(atomic=False)
+def base_model_import(request: HttpRequest) -> Status[Any]:
+    identity = caller(request)
+    if request.content_type == "multipart/form-data":
+        archive, words = uploads.archive_of(request)
+        row = base_models.base_model_import_archive(by=identity, archive=archive, **words)
+    elif request.content_type == "application/json":
+        body = uploads.import_body(request)
+        words = {"name": body.name, "title": body.title}
+        source = body.source.model_dump()
+        imported = _IMPORTS[source.pop("kind")]
+        row = imported(by=identity, **source, **words)
+    else:
+        raise AppError(
+            _("Send a source as application/json, or an archive as multipart/form-data."),
+            code="unsupported_media_type",
+            status=415,
+            hint=_("With curl: -F file=@model.zip"),
+        )
     return Status(201, BaseModelOut.of(row))
 
 
-@router.get("/base-models/{name}", response=BaseModelOut, summary="A base model")
+_IMPORTS: dict[str, Callable[..., BaseModel]] = {
+    "folder": base_models.base_model_import_folder,
+    "hub": base_models.base_model_import_hub,
+    "model_version": base_models.base_model_import_version,
+}
+
+
+@router.get("/base-models/{name}", response=BaseModelDetail, summary="A base model")
 @require(Role.VIEWER)
-def base_model_get(request: HttpRequest, name: Name) -> BaseModelOut:
-    return BaseModelOut.of(selectors.base_model_by_name(caller(request).workspace, name))
+def base_model_get(request: HttpRequest, name: Name) -> BaseModelDetail:
+    row = selectors.base_model_by_name(caller(request).workspace, name)
+    # What uses a bundled one may be another workspace's.
+    users = selectors.base_model_users(row) if row.workspace_id else []
+    return BaseModelDetail.detail_of(row, [ModelUserOut(kind=user.kind, name=user.name) for user in users])
+
+
+@router.post("/base-models/{name}/retry", response=BaseModelOut, summary="Try a failed import again")
+@require(Role.DEVELOPER)
+@idempotent()
+def base_model_retry(request: HttpRequest, name: Name) -> BaseModelOut:
+    row = selectors.base_model_by_name(caller(request).workspace, name)
+    return BaseModelOut.of(base_models.base_model_retry(by=caller(request), base_model=row))
 
 
 @router.delete("/base-models/{name}", response={204: None}, summary="Take a base model off the list")
 @require(Role.DEVELOPER)
 def base_model_delete(request: HttpRequest, name: Name) -> Status[Any]:
     row = selectors.base_model_by_name(caller(request).workspace, name)
-    services.base_model_delete(by=caller(request), base_model=row)
+    base_models.base_model_delete(by=caller(request), base_model=row)
     return Status(204, None)
 
 
@@ -100,6 +140,16 @@ def version_get(request: HttpRequest, name: Name, number: Number) -> ModelVersio
     version = selectors.version_by_number(caller(request).workspace, name, number)
     users = [ModelUserOut(kind=user.kind, name=user.name) for user in selectors.version_users([version])]
     return ModelVersionOut.detail_of(version, users)
+
+
+@router.get("/models/{name}/versions/{number}/diff", response=VersionDiffOut, summary="Rows answered otherwise")
+@require(Role.VIEWER)
+def version_diff(request: HttpRequest, name: Name, number: Number, query: Query[VersionDiffQuery]) -> VersionDiffOut:
+    workspace = caller(request).workspace
+    version = selectors.version_by_number(workspace, name, number)
+    other = selectors.version_by_number(workspace, name, query.against)
+    found = flips.compare(version, other, kind=query.rows, label=query.label, limit=query.limit)
+    return VersionDiffOut.of(version, other, found)
 
 
 @router.delete("/models/{name}/versions/{number}", response={204: None}, summary="Delete a version")

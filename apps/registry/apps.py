@@ -5,7 +5,7 @@ from django.db.models.signals import post_migrate
 
 
 def _sync(sender: Any, **kwargs: Any) -> None:
-    from apps.registry.services import base_models_sync
+    from apps.registry.base_models import base_models_sync
 
     base_models_sync()
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from django.conf import settings
-from django.utils.translation import gettext as _
 
 from apps.core.errors import Conflict, Unavailable
 from apps.registry import mlflow_gateway
 from apps.registry.models import ModelVersion
 from modelkit import bundle
 from modelkit.errors import UserError
+from modelkit.wording import say
 
 _BLOCK = 1 << 20
 
@@ -79,10 +79,9 @@ def _fetch(version: ModelVersion, folder: Path) -> None:
         raise _lost(version) from None
     except mlflow_gateway.MlflowUnavailable as error:
         raise Unavailable(
-            _("The files of %(ref)s are not on this machine, and MLflow, which has them, is down.")
-            % {"ref": version.ref},
+            say("The files of {ref} are not on this machine, and MLflow, which has them, is down.", ref=version.ref),
             code="mlflow_unavailable",
-            hint=_("Try again when MLflow answers; the log of the process mlflow says why it does not."),
+            hint=say("Try again when MLflow answers; the log of the process mlflow says why it does not."),
         ) from error
     except UserError:
         raise _lost(version) from None
@@ -91,7 +90,7 @@ def _fetch(version: ModelVersion, folder: Path) -> None:
 def _download(name: str, number: int, path: str, folder: Path) -> None:
     target = folder / path
     if folder.resolve() not in target.resolve().parents:
-        raise UserError("bundle_invalid", f"{path} leads out of the bundle.")
+        raise UserError("bundle_invalid", "{path} leads out of the bundle.", path=path)
     mlflow_gateway.artifact_download(name, number, f"{mlflow_gateway.BUNDLE_PATH}/{path}", target)
 
 
@@ -108,9 +107,9 @@ def _replace(partial: Path, target: Path) -> None:
 
 def _lost(version: ModelVersion) -> Conflict:
     return Conflict(
-        _("The files of %(ref)s are damaged here, and MLflow has no whole copy.") % {"ref": version.ref},
+        say("The files of {ref} are damaged here, and MLflow has no whole copy.", ref=version.ref),
         code="bundle_damaged",
-        hint=_("Train or compress it again, or restore the data folder from a backup."),
+        hint=say("Train or compress it again, or restore the data folder from a backup."),
     )
 
 

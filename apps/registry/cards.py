@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.utils.translation import gettext
+
 from apps.registry.models import ModelVersion
 from modelkit import catalog
 
@@ -100,7 +102,7 @@ def card_of(version: ModelVersion) -> Card:
     rows = class_rows(version)
     spec = catalog.tasks().get(version.model.task)
     return Card(
-        task_title=spec.title if spec else version.model.task,
+        task_title=gettext(spec.title) if spec else version.model.task,
         labels=list(version.manifest.get("labels", [])),
         metrics=metric_deltas(version, version.parent),
         weak_classes=sorted((row for row in rows if row.f1 < _WEAK_F1), key=lambda row: row.f1)[:10],

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from django.utils.translation import gettext as _
-
 from modelkit.errors import UserError
+from modelkit.wording import say
 
 FIELD = "source.path"
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
 MAX_FILES = 500
 #: A safetensors header is JSON; the format itself allows no more.
 MAX_HEADER_BYTES = 100_000_000
@@ -51,45 +52,28 @@ def inspect(path: str, roots: Iterable[Path]) -> FolderFacts:
     if not folder.is_dir():
         raise UserError(
             "not_a_folder",
-            _("%(path)s is not a folder.") % {"path": path},
-            _("Give the folder that holds config.json."),
+            say("{path} is not a folder.", path=path),
+            say("Give the folder that holds config.json."),
             field=FIELD,
         )
+    return inspect_folder(folder)
+
+
+def inspect_folder(folder: Path) -> FolderFacts:
+    """Check a folder wherever it lies and say what it holds."""
     files = _files(folder)
     names = {file.relative_to(folder).as_posix() for file in files}
-    config = _json(folder, "config.json", names, _("Save the model with save_pretrained(), then import that folder."))
+    check_names(names)
+    config = _json(folder, CONFIG, names, "")
+    model_type = check_config(config)
     weights = [file for file in files if file.suffix == ".safetensors"]
-    if not weights:
-        _refuse_without_weights(names)
     _refuse_missing_shards(folder, names)
-    if "tokenizer.json" not in names and "preprocessor_config.json" not in names:
-        raise UserError(
-            "tokenizer_missing",
-            _("The folder has no tokenizer.json."),
-            _("Save the fast tokenizer with tokenizer.save_pretrained() into the same folder."),
-            field=FIELD,
-        )
-    if "tokenizer.json" in names:
-        _json(folder, "tokenizer.json", names, "")
-    if "auto_map" in config:
-        raise UserError(
-            "remote_code",
-            _("config.json asks for code of its own (auto_map), which is not run here."),
-            _("Use a model whose architecture the installed transformers knows."),
-            field=FIELD,
-        )
+    if TOKENIZER in names:
+        _json(folder, TOKENIZER, names, "")
     architectures = config.get("architectures")
-    model_type = config.get("model_type")
-    if not isinstance(model_type, str) or not model_type:
-        raise UserError(
-            "config_invalid",
-            _("config.json names no model_type."),
-            _("Save the model again with save_pretrained()."),
-            field=FIELD,
-        )
     return FolderFacts(
         path=folder,
-        modality="text" if "tokenizer.json" in names else "image",
+        modality="text" if TOKENIZER in names else "image",
         architecture=str(architectures[0]) if isinstance(architectures, list) and architectures else model_type,
         model_type=model_type,
         parameters=sum(_parameters(file) for file in weights),
@@ -100,36 +84,75 @@ def inspect(path: str, roots: Iterable[Path]) -> FolderFacts:
     )
 
 
+def check_names(names: set[str]) -> None:
+    """Refuse a model by its files' names alone: no config, no safetensors, or no tokenizer."""
+    if CONFIG not in names:
+        raise UserError(
+            "config_missing",
+            say("The folder has no {name}.", name=CONFIG),
+            say("Save the model with save_pretrained(), then import that folder."),
+            field=FIELD,
+        )
+    if not any(name.endswith(".safetensors") for name in names):
+        _refuse_without_weights(names)
+    if TOKENIZER not in names and "preprocessor_config.json" not in names:
+        raise UserError(
+            "tokenizer_missing",
+            say("The folder has no tokenizer.json."),
+            say("Save the fast tokenizer with tokenizer.save_pretrained() into the same folder."),
+            field=FIELD,
+        )
+
+
+def check_config(config: dict[str, Any]) -> str:
+    """The `model_type` of a config; refuses one without, and one that asks for code of its own."""
+    if "auto_map" in config:
+        raise UserError(
+            "remote_code",
+            say("config.json asks for code of its own (auto_map), which is not run here."),
+            say("Use a model whose architecture the installed transformers knows."),
+            field=FIELD,
+        )
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or not model_type:
+        raise UserError(
+            "config_invalid",
+            say("config.json names no model_type."),
+            say("Save the model again with save_pretrained()."),
+            field=FIELD,
+        )
+    return model_type
+
+
 def allowed_path(path: str, roots: Iterable[Path]) -> Path:
     """`path` with every link resolved; raises UserError unless it lies under one of `roots`."""
     allowed = [root.resolve() for root in roots]
     if "\0" in path or not Path(path).is_absolute():
-        raise UserError("path_not_absolute", _("The path must be absolute."), _folders_hint(allowed), field=FIELD)
+        raise UserError("path_not_absolute", say("The path must be absolute."), _folders_hint(allowed), field=FIELD)
     try:
         resolved = Path(path).resolve(strict=False)
     except (OSError, RuntimeError):
         raise UserError(
-            "path_not_found", _("The path cannot be followed."), _folders_hint(allowed), field=FIELD
+            "path_not_found", say("The path cannot be followed."), _folders_hint(allowed), field=FIELD
         ) from None
     # Looked at before the disk is, so that the answer does not tell what exists elsewhere.
     if not any(resolved == root or root in resolved.parents for root in allowed):
         raise UserError(
             "path_not_allowed",
-            _("%(path)s is outside of the folders that models may come from.") % {"path": path},
+            say("{path} is outside of the folders that models may come from.", path=path),
             _folders_hint(allowed),
             field=FIELD,
         )
     if not resolved.exists():
-        raise UserError(
-            "path_not_found", _("%(path)s does not exist.") % {"path": path}, _folders_hint(allowed), field=FIELD
-        )
+        raise UserError("path_not_found", say("{path} does not exist.", path=path), _folders_hint(allowed), field=FIELD)
     return resolved
 
 
 def _folders_hint(roots: list[Path]) -> str:
-    return _("Put the folder under %(folders)s, or add its parent to TUNEYARD_MODEL_PATHS.") % {
-        "folders": ", ".join(str(root) for root in roots)
-    }
+    return say(
+        "Put the folder under {folders}, or add its parent to TUNEYARD_MODEL_PATHS.",
+        folders=", ".join(str(root) for root in roots),
+    )
 
 
 def _files(folder: Path) -> list[Path]:
@@ -144,8 +167,8 @@ def _files(folder: Path) -> list[Path]:
             if path.is_symlink() and folder not in path.resolve().parents:
                 raise UserError(
                     "path_escapes",
-                    _("%(name)s is a link that leads out of the folder.") % {"name": name},
-                    _("Copy the files themselves into the folder."),
+                    say("{name} is a link that leads out of the folder.", name=name),
+                    say("Copy the files themselves into the folder."),
                     field=FIELD,
                 )
             if path.is_file():
@@ -153,8 +176,8 @@ def _files(folder: Path) -> list[Path]:
             if len(found) > MAX_FILES:
                 raise UserError(
                     "too_many_files",
-                    _("The folder holds more than %(count)d files.") % {"count": MAX_FILES},
-                    _("Give the folder of one model, not a folder of models."),
+                    say("The folder holds more than {count} files.", count=MAX_FILES),
+                    say("Give the folder of one model, not a folder of models."),
                     field=FIELD,
                 )
     return found
@@ -165,14 +188,14 @@ def _refuse_without_weights(names: set[str]) -> None:
     if pickles:
         raise UserError(
             "pickle_weights",
-            _("The weights are in %(name)s, a format that can run code when it is opened.") % {"name": pickles[0]},
-            _("Save them as safetensors: model.save_pretrained(folder, safe_serialization=True)."),
+            say("The weights are in {name}, a format that can run code when it is opened.", name=pickles[0]),
+            say("Save them as safetensors: model.save_pretrained(folder, safe_serialization=True)."),
             field=FIELD,
         )
     raise UserError(
         "weights_missing",
-        _("The folder holds no .safetensors file."),
-        _("Save the model with save_pretrained(), then import that folder."),
+        say("The folder holds no .safetensors file."),
+        say("Save the model with save_pretrained(), then import that folder."),
         field=FIELD,
     )
 
@@ -186,15 +209,15 @@ def _refuse_missing_shards(folder: Path, names: set[str]) -> None:
     if missing:
         raise UserError(
             "weights_missing",
-            _("%(name)s is named in the index but is not there.") % {"name": missing[0]},
-            _("Copy all parts of the weights into the folder."),
+            say("{name} is named in the index but is not there.", name=missing[0]),
+            say("Copy all parts of the weights into the folder."),
             field=FIELD,
         )
 
 
 def _json(folder: Path, name: str, names: set[str], hint: str) -> dict[str, Any]:
     if name not in names:
-        raise UserError("config_missing", _("The folder has no %(name)s.") % {"name": name}, hint, field=FIELD)
+        raise UserError("config_missing", say("The folder has no {name}.", name=name), hint, field=FIELD)
     path = folder / name
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
@@ -204,7 +227,7 @@ def _json(folder: Path, name: str, names: set[str], hint: str) -> dict[str, Any]
         content = None
     if not isinstance(content, dict):
         raise UserError(
-            "config_invalid", _("%(name)s is not valid JSON.") % {"name": name}, _("Copy the file again."), field=FIELD
+            "config_invalid", say("{name} is not valid JSON.", name=name), say("Copy the file again."), field=FIELD
         )
     return content
 
@@ -230,8 +253,8 @@ def tensors(path: Path) -> dict[str, tuple[str, list[int]]]:
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         raise UserError(
             "weights_damaged",
-            _("%(name)s is not a whole safetensors file.") % {"name": path.name},
-            _("Copy it again; a file of a few hundred bytes is often a pointer of Git LFS."),
+            say("{name} is not a whole safetensors file.", name=path.name),
+            say("Copy it again; a file of a few hundred bytes is often a pointer of Git LFS."),
             field=FIELD,
         ) from None
     return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ninja import Schema
 from pydantic import ConfigDict, Field
 
-from apps.registry import mlflow_gateway
-from apps.registry.models import AliasChange, BaseModel, ModelVersion, RegisteredModel
+from apps.core.wording import told
+from apps.registry import flips, mlflow_gateway
+from apps.registry.models import AliasChange, BaseModel, BaseModelStatus, ModelVersion, RegisteredModel
 
 
 class Body(Schema):
@@ -18,48 +19,93 @@ class Body(Schema):
     model_config = ConfigDict(extra="forbid")
 
 
+class ImportErrorOut(Schema):
+    code: str
+    message: str
+    hint: str
+    retry: bool = Field(description="Whether trying again may end otherwise.")
+
+
 class BaseModelOut(Schema):
     name: str
     title: str
     tasks: list[str]
     source: str
     bundled: bool = Field(description="Comes with the installation; others belong to the workspace.")
-    revision: str
+    status: str = Field(description="importing, ready or failed.")
+    progress: float = Field(description="Part of the import that is done.")
+    error: ImportErrorOut | None = Field(description="Why an import failed.")
+    origin: dict[str, Any] = Field(description="Repository, revision and commit; file name and checksum; or version.")
+    revision: str = Field(description="The hub's commit, or a digest of all files.")
     architecture: str
     parameters: int
     size_bytes: int
     licence: str
     languages: list[str]
     created_at: datetime
+    created_by: str | None
 
     @classmethod
     def of(cls, row: BaseModel) -> BaseModelOut:
-        return cls(
-            name=row.name,
-            title=row.title,
-            tasks=row.tasks,
-            source=row.source,
-            bundled=row.workspace_id is None,
-            revision=row.revision,
-            architecture=row.architecture,
-            parameters=row.parameters,
-            size_bytes=row.size_bytes,
-            licence=row.licence,
-            languages=row.languages,
-            created_at=row.created_at,
-        )
+        return cls(**_base_model(row))
+
+
+class ModelUserOut(Schema):
+    kind: str
+    name: str
+
+
+class BaseModelDetail(BaseModelOut):
+    used_by: list[ModelUserOut] = Field(description="What keeps it from being deleted.")
+
+    @classmethod
+    def detail_of(cls, row: BaseModel, users: list[ModelUserOut]) -> BaseModelDetail:
+        return cls(**_base_model(row), used_by=users)
+
+
+def _base_model(row: BaseModel) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "title": row.title,
+        "tasks": row.tasks,
+        "source": row.source,
+        "bundled": row.workspace_id is None,
+        "status": row.status,
+        "progress": 1.0 if row.status == BaseModelStatus.READY else row.progress,
+        "error": ImportErrorOut(**row.problem) if row.problem else None,
+        "origin": {key: value for key, value in row.origin.items() if key not in {"key", "labels"}},
+        "revision": row.revision,
+        "architecture": row.architecture,
+        "parameters": row.parameters,
+        "size_bytes": row.size_bytes,
+        "licence": row.licence,
+        "languages": row.languages,
+        "created_at": row.created_at,
+        "created_by": row.created_by.username if row.created_by else None,
+    }
 
 
 class FolderSource(Body):
-    kind: Literal["folder"] = Field(description="Other kinds (hub, archive, model version) are not offered yet.")
+    kind: Literal["folder"]
     path: str = Field(
         min_length=1, max_length=1000, description="Absolute path of a Hugging Face folder on the server."
     )
 
 
+class HubSource(Body):
+    kind: Literal["hub"]
+    repo: str = Field(min_length=1, max_length=200, description="organisation/name.")
+    revision: str = Field("", max_length=100, description="Branch, tag or commit; the branch main if left out.")
+
+
+class VersionSource(Body):
+    kind: Literal["model_version"]
+    model: str = Field(min_length=1, max_length=200, description="A version to go on from: name@2 or name@champion.")
+
+
 class BaseModelIn(Body):
-    source: FolderSource
-    name: str = Field("", max_length=63, description="A slug; made from the folder's name if left out.")
+    source: Annotated[FolderSource | HubSource | VersionSource, Field(discriminator="kind")]
+    name: str = Field("", max_length=63, description="A slug; made from the source's name if left out.")
     title: str = Field("", max_length=200)
 
 
@@ -115,7 +161,7 @@ class AliasChangeOut(Schema):
             alias=row.alias,
             from_version=int(row.from_status) if row.from_status else None,
             to_version=int(row.to_status) if row.to_status else None,
-            reason=row.reason,
+            reason=told(row.reason),
         )
 
 
@@ -135,11 +181,6 @@ class MlflowOut(Schema):
     version: int
     run_id: str
     uri: str = Field(description="Opens with mlflow.pyfunc.load_model where Tuneyard is not installed.")
-
-
-class ModelUserOut(Schema):
-    kind: str
-    name: str
 
 
 class ModelVersionOut(ModelVersionSummary):
@@ -208,3 +249,52 @@ def _summary(row: ModelVersion) -> dict[str, Any]:
         "size_bytes": row.size_bytes,
         "created_at": row.created_at,
     }
+
+
+class VersionDiffQuery(Schema):
+    """What a version is compared with, and which rows are wanted."""
+
+    against: int = Field(ge=1, le=2**31 - 1, description="Number of the version that stands for before.")
+    rows: flips.Kind = Field("broken", description="broken: right to wrong; mended: the reverse; changed: wrong twice.")
+    label: str = Field("", max_length=500, description="Only rows of this true class.")
+    limit: int = Field(50, ge=1, le=1000)
+
+
+class FlipOut(Schema):
+    row_id: str
+    text: str | None
+    truth: str
+    was: str
+    was_score: float
+    now: str
+    now_score: float
+
+
+class VersionDiffOut(Schema):
+    """Where a version answers otherwise than `against`, over the rows that both were measured on."""
+
+    version: str
+    against: str
+    rows: int = Field(description="Rows that both were measured on.")
+    only_version: int
+    only_against: int
+    broken: int
+    mended: int
+    changed: int
+    unknown: list[str] = Field(description="Versions that keep no answers by row; then there is nothing to compare.")
+    items: list[FlipOut] = Field(description="The rows asked for, the surest answers first.")
+
+    @classmethod
+    def of(cls, version: ModelVersion, other: ModelVersion, found: flips.Comparison) -> VersionDiffOut:
+        return cls(
+            version=version.ref,
+            against=other.ref,
+            rows=found.rows,
+            only_version=found.only_own,
+            only_against=found.only_other,
+            broken=found.counts.get("broken", 0),
+            mended=found.counts.get("mended", 0),
+            changed=found.counts.get("changed", 0),
+            unknown=found.unknown,
+            items=[FlipOut(**vars(row)) for row in found.flips],
+        )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from django.db.models import Count, Model, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import Workspace
 from apps.core.errors import Invalid, NotFound
-from apps.registry.models import Alias, AliasChange, BaseModel, ModelVersion, RegisteredModel
+from apps.core.uses import Use, uses_of
+from apps.registry.models import AliasChange, BaseModel, ModelVersion, RegisteredModel
 
 _REFERENCE = re.compile(r"^(?P<name>[a-z0-9-]{1,63})@(?:(?P<number>[1-9]\d{0,8})|(?P<alias>[a-z][a-z0-9-]{0,62}))$")
 
@@ -21,7 +21,9 @@ _REFERENCE = re.compile(r"^(?P<name>[a-z0-9-]{1,63})@(?:(?P<number>[1-9]\d{0,8})
 
 def base_models_of(workspace: Workspace, *, task: str = "") -> list[BaseModel]:
     """The base models that a workspace may start from; its own one hides a bundled one of the same name."""
-    rows = BaseModel.objects.filter(Q(workspace=workspace) | Q(workspace=None)).select_related("created_by")
+    rows = BaseModel.objects.filter(Q(workspace=workspace) | Q(workspace=None)).select_related(
+        "created_by", "source_version__model"
+    )
     by_name = {row.name: row for row in sorted(rows, key=lambda row: row.workspace_id or 0)}
     # JSON containment is not in SQLite; there are few base models.
     found = [row for row in by_name.values() if not task or task in row.tasks]
@@ -35,6 +37,14 @@ def base_model_by_name(workspace: Workspace, name: str) -> BaseModel:
             return row
     message = _("There is no base model named %(name)s.") % {"name": name}
     raise NotFound(message, hint=_("See the list of base models."))
+
+
+def trainable_versions(workspace: Workspace, *, limit: int = 200) -> list[ModelVersion]:
+    """The versions that a base model can be made of, newest first: those whose bundle holds the weights."""
+    rows = ModelVersion.objects.filter(model__workspace=workspace, parent=None).select_related("model").order_by("-pk")
+    return [
+        row for row in rows[:limit] if "model.safetensors" in {file["path"] for file in row.manifest.get("files", [])}
+    ]
 
 
 # --- models and versions --------------------------------------------------------------------------------------------
@@ -63,7 +73,11 @@ def model_by_name(workspace: Workspace, name: str) -> RegisteredModel:
 def versions_of(model: RegisteredModel) -> QuerySet[ModelVersion]:
     """The model's versions, newest first, with what a list of them shows."""
     return model.versions.select_related(
-        "model__workspace", "dataset_version__dataset", "base_model", "parent__model", "created_by"
+        "model__workspace",
+        "dataset_version__dataset",
+        "base_model__source_version__model",
+        "parent__model",
+        "created_by",
     ).prefetch_related("aliases")
 
 
@@ -122,45 +136,11 @@ def family_of(version: ModelVersion) -> list[ModelVersion]:
 # --- who stands on what ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class User:
-    """Something that keeps a version, a model or a base model from being deleted."""
-
-    kind: str
-    name: str
+def version_users(versions: Iterable[ModelVersion]) -> list[Use]:
+    """What refers to these versions and protects them: aliases, variants, jobs, revisions of endpoints."""
+    return uses_of(ModelVersion, versions)
 
 
-def version_users(versions: Iterable[ModelVersion]) -> list[User]:
-    """What refers to these versions and protects them, from whichever app; the versions themselves do not count.
-
-    Found by the database's relations, so that no app has to be known here and none is forgotten.
-    """
-    return _users(ModelVersion, [version.pk for version in versions])
-
-
-def base_model_users(base_model: BaseModel) -> list[User]:
+def base_model_users(base_model: BaseModel) -> list[Use]:
     """What was trained from a base model, or is about to be."""
-    return _users(BaseModel, [base_model.pk])
-
-
-def _users(model: type[Model], keys: list[int], *, limit: int = 50) -> list[User]:
-    users: list[User] = []
-    for relation in model._meta.related_objects:
-        if getattr(relation.on_delete, "__name__", "") != "PROTECT":
-            continue
-        related: type[Model] = relation.related_model
-        rows = related._default_manager.filter(**{f"{relation.field.name}__in": keys})
-        if related is model:
-            rows = rows.exclude(pk__in=keys)
-        for row in rows.order_by("-pk")[: limit - len(users)]:
-            users.append(User(str(related._meta.verbose_name), _name(row)))
-    return users
-
-
-def _name(row: Model) -> str:
-    if isinstance(row, Alias):
-        return str(row.name)
-    endpoint = getattr(row, "endpoint", None)
-    if endpoint is not None:
-        return f"{endpoint.name} #{getattr(row, 'number', '')}"
-    return str(row)
+    return uses_of(BaseModel, [base_model])

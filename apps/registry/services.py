@@ -1,31 +1,26 @@
-"""Changes to base models, models, versions and aliases."""
+"""Changes to models, versions and aliases. Base models have a module of their own, `base_models`."""
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.cache import cache
-from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils.translation import gettext as _
 
 from apps.accounts.auth import Identity
 from apps.accounts.models import AuditEntry, Role, User, Workspace
 from apps.accounts.services import audit_record
-from apps.core.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
-from apps.core.models import slug_validator
+from apps.core.errors import Conflict, Invalid, NotFound, Unavailable
+from apps.core.uses import Use
 from apps.datasets.models import DatasetVersion
-from apps.registry import bundles, folders, mlflow_gateway, selectors
+from apps.registry import bundles, mlflow_gateway, selectors
 from apps.registry.models import Alias, AliasChange, BaseModel, ModelVersion, RegisteredModel
 from apps.registry.reports import report_of_job
-from modelkit import catalog
-from modelkit.contracts import BundledBaseModel
+from modelkit.wording import say
 
 logger = logging.getLogger(__name__)
 
@@ -34,107 +29,6 @@ CHAMPION = "champion"
 _MIRROR_DUE = "registry.alias_mirror_due"
 #: An alias must not look like a number, for `name@2` to mean version 2.
 _ALIAS = re.compile(r"^[a-z][a-z0-9-]{0,62}$")
-
-
-# --- base models ----------------------------------------------------------------------------------------------------
-
-
-def base_models_sync() -> list[BaseModel]:
-    """Offer the base models that come with installed packages; the row follows the package's present path.
-
-    Run where the packages are: on the worker's machine.
-    """
-    rows: dict[str, BaseModel] = {}
-    for task, spec in catalog.tasks().items():
-        for offered in spec.base_models:
-            folder = _package_folder(offered)
-            if folder is None:
-                continue
-            row = rows.get(offered.id)
-            tasks = sorted({*(row.tasks if row else ()), task})
-            rows[offered.id], _created = BaseModel.objects.update_or_create(
-                workspace=None,
-                name=offered.id,
-                defaults={
-                    "title": offered.title,
-                    "tasks": tasks,
-                    "source": BaseModel.Source.BUNDLED,
-                    "path": str(folder),
-                    "revision": offered.revision,
-                    "parameters": offered.parameters,
-                    "size_bytes": offered.size_bytes,
-                    "licence": offered.licence,
-                    "languages": list(offered.languages),
-                },
-            )
-    return list(rows.values())
-
-
-def _package_folder(offered: BundledBaseModel) -> Path | None:
-    # Found, not imported: the package may pull in what the web must not have.
-    found = importlib.util.find_spec(offered.package)
-    for location in (found.submodule_search_locations or []) if found else []:
-        folder = Path(location) / offered.path
-        if (folder / "config.json").is_file():
-            return folder
-    return None
-
-
-def base_model_import(*, by: Identity, path: str, name: str = "", title: str = "") -> BaseModel:
-    """Offer the Hugging Face folder at `path` to the workspace. The folder stays where it is and is not copied.
-
-    Importing the same folder twice under one name is an answer, not an error.
-    """
-    by.require(Role.DEVELOPER)
-    facts = folders.inspect(path, settings.MODEL_PATHS)
-    name = name or _slug(facts.path.name)
-    if slug_error := _slug_error(name):
-        raise Invalid(slug_error, fields={"name": slug_error}, hint=_("Give a name of your own."))
-    tasks = sorted(task for task, spec in catalog.tasks().items() if spec.modality == facts.modality)
-    if not tasks:
-        message = _("No task here starts from a model like this one (%(type)s).") % {"type": facts.model_type}
-        raise Invalid(
-            message, code="task_unsupported", fields={folders.FIELD: message}, hint=_("Import a text encoder.")
-        )
-    values = {
-        "title": title or facts.path.name,
-        "tasks": tasks,
-        "source": BaseModel.Source.FOLDER,
-        "path": str(facts.path),
-        "revision": facts.revision,
-        "architecture": facts.architecture,
-        "parameters": facts.parameters,
-        "size_bytes": facts.size_bytes,
-        "licence": facts.licence,
-    }
-    try:
-        with transaction.atomic():
-            row = BaseModel.objects.create(workspace=by.workspace, name=name, created_by=by.user, **values)
-            audit_record(by=by, action="base_model.import", target=name, details={"path": str(facts.path)})
-    except IntegrityError:
-        row = BaseModel.objects.get(workspace=by.workspace, name=name)
-        if (row.path, row.revision) != (values["path"], values["revision"]):
-            message = _("A base model named %(name)s exists, from another folder or another state of it.") % {
-                "name": name
-            }
-            hint = _("Give another name, or delete the old one first.")
-            raise Conflict(message, code="name_taken", fields={"name": message}, hint=hint) from None
-    return row
-
-
-def base_model_delete(*, by: Identity, base_model: BaseModel) -> None:
-    """Take a base model off the list; its folder stays. Refused while something was trained from it."""
-    by.require(Role.DEVELOPER)
-    if base_model.workspace_id != by.workspace.pk:
-        raise Forbidden(
-            _("%(name)s comes with the installation.") % {"name": base_model.name},
-            code="bundled",
-            hint=_("Uninstall its package to remove it for everybody."),
-        )
-    with transaction.atomic():
-        _refuse_in_use(base_model.name, selectors.base_model_users(base_model))
-        base_model.delete()
-        audit_record(by=by, action="base_model.delete", target=base_model.name)
 
 
 # --- publishing -----------------------------------------------------------------------------------------------------
@@ -207,7 +101,7 @@ def model_version_publish(
                 details={"job": job_public_id, "parent": parent.ref if parent else None},
             )
             if model.versions.count() == 1:
-                reason = "first version"
+                reason = say("first version")
                 Alias.objects.create(model=model, name=CHAMPION, version=version)
                 AliasChange.objects.create(model=model, alias=CHAMPION, to_status=str(number), reason=reason)
     if created:
@@ -298,11 +192,11 @@ def aliases_mirror_due() -> None:
 def version_delete(*, by: Identity, version: ModelVersion) -> None:
     """Delete a version here and in MLflow; refused while an alias, a variant, a job or an endpoint uses it."""
     by.require(Role.MAINTAINER)
-    _refuse_in_use(version.ref, selectors.version_users([version]))
+    refuse_in_use(version.ref, selectors.version_users([version]))
     _delete_in_mlflow(lambda name: mlflow_gateway.version_delete(name, version.number), version.model)
     with transaction.atomic():
         # Asked again where nothing can come between: it may have been deployed meanwhile.
-        _refuse_in_use(version.ref, selectors.version_users([version]))
+        refuse_in_use(version.ref, selectors.version_users([version]))
         version.delete()
         audit_record(by=by, action="version.delete", target=version.ref)
     bundles.bundle_forget(version.bundle_digest)
@@ -313,7 +207,7 @@ def model_delete(*, by: Identity, model: RegisteredModel) -> None:
     by.require(Role.MAINTAINER)
     versions = list(model.versions.order_by("-number"))
     users = [user for user in selectors.version_users(versions) if user.kind != str(Alias._meta.verbose_name)]
-    _refuse_in_use(model.name, users)
+    refuse_in_use(model.name, users)
     _delete_in_mlflow(mlflow_gateway.model_delete, model)
     with transaction.atomic():
         model.aliases.all().delete()
@@ -337,26 +231,12 @@ def _delete_in_mlflow(delete: Any, model: RegisteredModel) -> None:
         ) from error
 
 
-def _refuse_in_use(name: str, users: list[selectors.User]) -> None:
+def refuse_in_use(name: str, users: list[Use]) -> None:
+    """Raises Conflict with the list of users, if there are any."""
     if users:
-        listed = ", ".join(f"{user.kind} {user.name}" for user in users)
+        listed = ", ".join(f"{user.title} {user.name}" for user in users)
         raise Conflict(
             _("%(name)s is in use: %(users)s.") % {"name": name, "users": listed},
             code="in_use",
             hint=_("Delete or move those first."),
         )
-
-
-# --- names ----------------------------------------------------------------------------------------------------------
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63].strip("-")
-
-
-def _slug_error(name: str) -> str:
-    try:
-        slug_validator(name)
-    except ValidationError as error:
-        return " ".join(error.messages)
-    return ""

@@ -1,10 +1,9 @@
-"""Pages of the registry: base models, models, and a version with its tabs. MLflow is not asked: pages stand without."""
+"""Pages of the registry: models, and a version with its tabs. MLflow is not asked: pages stand without."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
@@ -13,63 +12,13 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from apps.accounts.auth import identity_of, require
 from apps.accounts.models import Role
-from apps.core.errors import AppError, NotFound, of_user_error
-from apps.registry import cards, downloads, figures, mlflow_gateway, selectors, services
-from apps.registry.forms import FolderForm
+from apps.core.errors import AppError, NotFound
+from apps.registry import cards, downloads, figures, flips, mlflow_gateway, selectors, services
 from apps.registry.models import ModelVersion, RegisteredModel
 from modelkit import catalog
-from modelkit.errors import UserError
 
 #: Tabs of a version's page in their order; `card` is the first.
 TABS = ("card", "lineage", "metrics", "files", "variants", "diff", "history")
-
-
-# --- base models ------------------------------------------------------------------------------------------------------
-
-
-@require(Role.VIEWER)
-@require_GET
-def base_model_list(request: HttpRequest) -> HttpResponse:
-    return _base_models(request, FolderForm())
-
-
-@require(Role.DEVELOPER)
-@require_POST
-def base_model_import(request: HttpRequest) -> HttpResponse:
-    form = FolderForm(request.POST)
-    if form.is_valid():
-        try:
-            row = services.base_model_import(by=identity_of(request), **form.cleaned_data)
-        except UserError as error:
-            form.refuse(of_user_error(error))
-        except AppError as error:
-            form.refuse(error)
-        else:
-            messages.success(request, _("%(title)s can be fine-tuned now.") % {"title": row.title})
-            return redirect("base_model_list")
-    return _base_models(request, form, status=422)
-
-
-@require(Role.DEVELOPER)
-@require_POST
-def base_model_delete(request: HttpRequest, name: str) -> HttpResponse:
-    row = selectors.base_model_by_name(identity_of(request).workspace, name)
-    services.base_model_delete(by=identity_of(request), base_model=row)
-    messages.success(request, _("%(title)s is off the list; its folder stays.") % {"title": row.title})
-    return redirect("base_model_list")
-
-
-def _base_models(request: HttpRequest, form: FolderForm, *, status: int = 200) -> HttpResponse:
-    identity = identity_of(request)
-    titles = {name: spec.title for name, spec in catalog.tasks().items()}
-    context = {
-        "rows": selectors.base_models_of(identity.workspace),
-        "form": form,
-        "task_titles": titles,
-        "folders": settings.MODEL_PATHS,
-        "may_import": identity.role.allows(Role.DEVELOPER),
-    }
-    return render(request, "registry/base_models.html", context, status=status)
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
@@ -175,6 +124,8 @@ def _card(request: HttpRequest, version: ModelVersion) -> dict[str, Any]:
 def _lineage(request: HttpRequest, version: ModelVersion) -> dict[str, Any]:
     registered = mlflow_gateway.registered_name(version.model.workspace.name, version.model.name)
     return {
+        "base_models": version.base_models.order_by("name"),
+        "trainable": any(file["path"] == "model.safetensors" for file in version.manifest.get("files", [])),
         "variants": version.variants.select_related("model").order_by("number"),
         "users": selectors.version_users([version]),
         "mlflow_uri": f"models:/{registered}/{version.number}",
@@ -214,7 +165,13 @@ def _diff(request: HttpRequest, version: ModelVersion) -> dict[str, Any]:
         champion = next((row for row in others if any(alias.name == "champion" for alias in row.aliases.all())), None)
         other = version.parent if version.parent in others else champion or (others[0] if others else None)
     rows = cards.class_rows(version, other) if other else []
+    kind = request.GET.get("rows", "broken")
+    chosen_kind: flips.Kind = kind if kind in flips.KINDS else "broken"
+    label = request.GET.get("class", "")
     return {
+        "compared": flips.compare(version, other, kind=chosen_kind, label=label) if other else None,
+        "kind": chosen_kind,
+        "label": label,
         "other": other,
         "others": others,
         "metrics": cards.metric_deltas(version, other),

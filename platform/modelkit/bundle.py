@@ -6,6 +6,7 @@
     tokenizer.json ...   preprocessing
     predictor.py         a copy of the task's `predict.py`, so that the bundle answers where Tuneyard is not installed
     golden.json          frozen inputs and the answers given right after training
+    evaluated.parquet    the answer to each row it was measured on, by the row's id (see `evaluation.rows`)
 
 Does not know how a bundle is made (each task's `export.py`) or how it answers (`predict.py`).
 """
@@ -23,7 +24,10 @@ from modelkit.errors import UserError
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.json"
+#: In `model.safetensors` the head's tensors begin so; all others are the encoder's, under its own names.
+HEAD_PREFIX = "classifier."
 PREDICTOR = "predictor.py"
+EVALUATED = "evaluated.parquet"
 
 
 class BundleFile(BaseModel):
@@ -100,11 +104,19 @@ def read(folder: Path) -> Manifest:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
         raise UserError(
-            "bundle_invalid", f"{folder.name} has no {MANIFEST}.", "Train or import the model again."
+            "bundle_invalid",
+            "{folder} has no {name}.",
+            "Train or import the model again.",
+            folder=folder.name,
+            name=MANIFEST,
         ) from None
     except ValueError as error:
         raise UserError(
-            "bundle_invalid", f"{MANIFEST} cannot be read: {error}", "Train or import the model again."
+            "bundle_invalid",
+            "{name} cannot be read: {error}",
+            "Train or import the model again.",
+            name=MANIFEST,
+            error=error,
         ) from None
 
 
@@ -116,8 +128,9 @@ def verify(folder: Path) -> Manifest:
         if not path.is_file() or path.stat().st_size != file.size_bytes or _sha256(path) != file.sha256:
             raise UserError(
                 "bundle_damaged",
-                f"{file.path} is missing or differs from what was published.",
+                "{path} is missing or differs from what was published.",
                 "Deploy another version, or publish this one again.",
+                path=file.path,
             )
     return manifest
 

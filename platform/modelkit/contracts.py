@@ -88,11 +88,12 @@ class BundledBaseModel:
 
 @dataclass(frozen=True)
 class Resources:
-    """A prediction made before start, compared with the truth after it."""
+    """A prediction made before start, compared with the truth after it. `phases` are parts of `seconds` by phase."""
 
     memory_bytes: int
     seconds: float
     disk_bytes: int
+    phases: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -260,6 +261,9 @@ class Recipe(Protocol):
     Goes through `preparing`, `loading`, `training`, `evaluating`, `exporting` and `parity`; resumes from the newest
     checkpoint in `ctx.scratch` when there is one; raises `modelkit.errors.UserError` for what the user can mend and
     `modelkit.errors.Stopped` once `should_stop()` was honoured (checkpoint written first).
+
+    Beside it a module may have `preview(ctx, job)`, which writes the artifact `first_batch` and trains nothing: what
+    the wizard shows before the start. Without it the wizard says that the task has no preview.
     """
 
     def __call__(self, ctx: RunContext, job: TrainJob) -> Outcome: ...

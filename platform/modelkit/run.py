@@ -27,6 +27,8 @@ from modelkit.contracts import BaseModelRef, DatasetRef, Outcome, Recipe, RunCon
 from modelkit.errors import Stopped, UserError
 from modelkit.jobfolder import JobFolder, write_json
 from modelkit.tracking.folder import FolderReporter
+from modelkit.tracking.usage import UsageSampler
+from modelkit.wording import pack, say
 
 logger = logging.getLogger("tuneyard.job")
 
@@ -52,7 +54,8 @@ def main(job_dir: Path, *, attempt: int = 1, device: str = "cpu", threads: int =
         return _write_result(folder, attempt, _failure(error))
     reporter.stop_on(signal.SIGTERM, signal.SIGINT)
     try:
-        ending = _run(folder, reporter, device=device, threads=threads)
+        with UsageSampler(folder, reporter):
+            ending = _run(folder, reporter, device=device, threads=threads)
     finally:
         reserve.unlink(missing_ok=True)
     try:
@@ -76,6 +79,12 @@ def _run(folder: JobFolder, reporter: FolderReporter, *, device: str, threads: i
         context = RunContext(
             scratch=folder.path, device=device, seed=int(spec["seed"]), reporter=reporter, threads=threads
         )
+        if spec["kind"] == "preview":
+            preview = getattr(catalog.task_module(spec["task"], "train"), "preview", None)
+            if preview is None:
+                raise UserError("no_preview", "This task shows its first batch once the job runs.", "")
+            preview(context, train_job(spec))
+            return {"outcome": "succeeded"}
         outcome = _dispatch(context, spec)
         bundle = Path(outcome.bundle).resolve().relative_to(folder.path.resolve()).as_posix()
     except Stopped:
@@ -107,7 +116,9 @@ def _dispatch(context: RunContext, spec: Mapping[str, Any]) -> Outcome:
                 lineage=spec.get("lineage", {}),
             )
         case kind:
-            raise UserError("kind_unknown", f"This installation has no job kind “{kind}”.", "Update the worker.")
+            raise UserError(
+                "kind_unknown", "This installation has no job kind “{kind}”.", "Update the worker.", kind=kind
+            )
 
 
 def train_job(spec: Mapping[str, Any]) -> TrainJob:
@@ -137,25 +148,27 @@ def _failure(error: BaseException) -> dict[str, Any]:
     """How an exception ends the job: `failed` where the user can mend it, else `errored` with the traceback."""
     trace = "".join(traceback.format_exception(error))
     outcome = "failed"
+    message: str
     if isinstance(error, UserError):
         code, message, hint = error.code, error.message, error.hint
     elif isinstance(error, OSError) and error.errno in DISK_FULL:
-        code, message = "disk_full", "The disk is full; the job could not write its files."
-        hint = "Free some space (old jobs and dataset versions can be deleted), then resume the job."
+        code, message = "disk_full", say("The disk is full; the job could not write its files.")
+        hint = say("Free some space (old jobs and dataset versions can be deleted), then resume the job.")
     elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        code, message = "out_of_memory", "The memory was not enough, even for the smallest step."
-        hint = "Choose a smaller batch, a shorter maximum length or a smaller base model."
+        code, message = "out_of_memory", say("The memory was not enough, even for the smallest step.")
+        hint = say("Choose a smaller batch, a shorter maximum length or a smaller base model.")
     elif isinstance(error, ValidationError):
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         code, message = "params_invalid", f"{field}: {first['msg']}"
-        hint = "The parameters do not fit the task of this worker's version. Clone the job to choose them anew."
+        hint = say("The parameters do not fit the task of this worker's version. Clone the job to choose them anew.")
     else:
         outcome, code = "errored", "crashed"
         message = f"{type(error).__name__}: {error}"
-        hint = "This is a fault of the platform or of a library, not of your data. The traceback says where."
+        hint = say("This is a fault of the platform or of a library, not of your data. The traceback says where.")
     logger.error("%s", message if outcome == "failed" else trace)
-    return {"outcome": outcome, "error": {"code": code, "message": message, "hint": hint, "traceback": trace}}
+    card = pack({"code": code, "message": message, "hint": hint, "traceback": trace})
+    return {"outcome": outcome, "error": card}
 
 
 def _write_result(folder: JobFolder, attempt: int, ending: Mapping[str, Any]) -> int:

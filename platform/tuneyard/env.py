@@ -11,6 +11,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
+#: Of a secret that signs sessions, at least; 32 hexadecimal digits are 128 bits.
+_SECRET_LENGTH = 32
 
 
 def text(name: str, default: str = "") -> str:
@@ -57,22 +59,53 @@ def items(name: str) -> list[str]:
     return [part.strip() for part in text(name).split(",") if part.strip()]
 
 
+def storage(name: str, default: Path) -> str:
+    """The address of a file store: a folder, `file:///folder` or `s3://bucket/prefix`."""
+    value = text(name, default.as_uri())
+    parts = urlsplit(value)
+    if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc and not parts.query:
+        return value
+    if parts.scheme in {"", "file"} and not parts.netloc and parts.path.startswith("/"):
+        return value
+    # An address with an @ may hold a secret, and this message goes to a log.
+    shown = repr(value) if "@" not in value else "one with credentials in it"
+    raise ImproperlyConfigured(
+        f"{name} must be a folder's full path, file:///folder or s3://bucket/prefix; it is {shown}. "
+        "Credentials of S3 go into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, another endpoint into AWS_ENDPOINT_URL."
+    )
+
+
+def url(name: str) -> str:
+    """An address with http or https and a host, without a slash at the end; empty where it is not set."""
+    value = text(name).rstrip("/")
+    parts = urlsplit(value)
+    if value and (parts.scheme not in {"http", "https"} or not parts.hostname):
+        raise ImproperlyConfigured(f"{name} must begin with http:// or https:// and name a host; it is {value!r}.")
+    return value
+
+
 _MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
 
 
 def email(name: str) -> dict[str, Any]:
     """Django's mail settings from `smtp://`, `smtp+tls://` or `smtps://user:password@host:port`.
 
-    Without the variable, or with `console:`, messages go to the log of the web process.
+    Without the variable, or with `console:`, mails go to the log of the web process; with `file:/folder` each becomes a
+    file there.
     """
     value = text(name, "console:")
     parts = urlsplit(value)
+    backend = "django.core.mail.backends.{}.EmailBackend"
     if parts.scheme == "console":
-        return {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
+        return {"EMAIL_BACKEND": backend.format("console")}
+    if parts.scheme == "file" and Path(parts.path).is_absolute() and not parts.hostname:
+        return {"EMAIL_BACKEND": backend.format("filebased"), "EMAIL_FILE_PATH": parts.path}
     if parts.scheme not in _MAIL_PORTS or not parts.hostname:
-        raise ImproperlyConfigured(f"{name} must be console:, or smtp://, smtp+tls:// or smtps:// with a host.")
+        raise ImproperlyConfigured(
+            f"{name} must be console:, file:/folder, or smtp://, smtp+tls:// or smtps:// with a host."
+        )
     return {
-        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_BACKEND": backend.format("smtp"),
         "EMAIL_HOST": parts.hostname,
         "EMAIL_PORT": parts.port or _MAIL_PORTS[parts.scheme],
         "EMAIL_HOST_USER": unquote(parts.username or ""),
@@ -84,11 +117,17 @@ def email(name: str) -> dict[str, Any]:
 
 
 def secret(name: str, file: Path) -> str:
-    """The variable `name`, else the file named by `name_FILE`, else the content of `file`, made on first use (0600)."""
-    if value := text(name):
-        return value
+    """The variable `name`, else the file named by `name_FILE`, else the content of `file`, made on first use (0600).
+
+    A variable that is set to blanks is refused: whoever sets it means it to hold the secret.
+    """
+    if os.environ.get(name):
+        return _long_enough(name, text(name))
     if named := text(f"{name}_FILE"):
-        return Path(named).read_text().strip()
+        try:
+            return _long_enough(f"The file named in {name}_FILE", Path(named).read_text().strip())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ImproperlyConfigured(f"The file {named}, named in {name}_FILE, cannot be read: {error}") from None
     if not file.exists():
         import secrets
 
@@ -100,3 +139,12 @@ def secret(name: str, file: Path) -> str:
         with os.fdopen(descriptor, "w") as handle:
             handle.write(secrets.token_urlsafe(50))
     return file.read_text().strip()
+
+
+def _long_enough(where: str, value: str) -> str:
+    if len(value) < _SECRET_LENGTH:
+        raise ImproperlyConfigured(
+            f"{where} must hold {_SECRET_LENGTH} characters or more; it holds {len(value)}. "
+            "`openssl rand -hex 32` makes one."
+        )
+    return value

@@ -34,7 +34,7 @@ PUBLIC_PAGES = {
 }
 
 #: Pages by which any member changes what is their own.
-OPEN_PAGES = {"member_remove", "token_revoke", "account_logout"}
+OPEN_PAGES = {"member_remove", "token_revoke", "account_logout", "profile_email"}
 
 Operation = tuple[str, str, Any]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,26 @@ def test_each_declared_package_is_locked() -> None:
         for requirement in extras[extra]:
             version = pins.get(requirement.name.lower())
             assert version is None or version in requirement.specifier, requirement
+
+
+@pytest.mark.parametrize("lock", ["web", "serve", "worker", "run", "dev"])
+def test_a_lock_holds_what_any_python_3_11_needs(lock: str) -> None:
+    """Who makes the lock may have a later patch release than who installs it without looking for more."""
+    pins = dict(_pins(ROOT / "requirements" / f"{lock}.lock"))
+    oldest = {"python_full_version": "3.11.0", "extra": ""}
+    missing, read = set(), 0
+    for package in pins:
+        try:
+            needed = map(Requirement, requires(package) or [])
+        except PackageNotFoundError:
+            continue
+        read += 1
+        for requirement in needed:
+            name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+            if name not in {*pins, "torch"} and (requirement.marker is None or requirement.marker.evaluate(oldest)):
+                missing.add(f"{package} needs {requirement}")
+    assert read > len(pins) / 2
+    assert missing == set()
 
 
 def test_the_light_locks_bring_nothing_heavy() -> None:

@@ -7,9 +7,12 @@ import re
 from tests.architecture.conftest import ROOT
 
 _READERS = re.compile(
-    r"(?:env\.(?:text|boolean|integer|folder|paths|items|secret)\(|environ\.get\(|environ\[|in os\.environ|getenv\()"
+    r"(?:env\.(?:text|boolean|integer|folder|paths|items|secret|storage|url|email)\("
+    r"|environ\.get\(|environ\[|in os\.environ|getenv\()"
 )
-_NAMED = re.compile(r"\"((?:TUNEYARD_[A-Z_]+)|DATABASE_URL|REDIS_URL|STORAGE_URL|MLFLOW_TRACKING_URI|EMAIL_URL)\"")
+_NAMED = re.compile(
+    r"\"((?:TUNEYARD_[A-Z_]+)|DATABASE_URL|REDIS_URL|STORAGE_URL|MLFLOW_TRACKING_URI|EMAIL_URL|HF_ENDPOINT|HF_TOKEN)\""
+)
 #: How processes of one instance recognise each other; nobody sets it.
 INNER = {"TUNEYARD_INSTANCE"}
 

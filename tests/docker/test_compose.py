@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 import yaml
 
 from tests.supervisor.commands import catalogue, worker_queues
+from tuneyard.supervisor.catalogue import instance_environment
+from tuneyard.supervisor.configuration import read_configuration
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -91,6 +94,34 @@ def test_addresses_name_services_of_the_file() -> None:
     assert SERVICES["web"]["environment"]["MLFLOW_TRACKING_URI"].removeprefix("http://") in hosts
 
 
+@pytest.mark.parametrize("image", ["tuneyard-web", "tuneyard-worker", "tuneyard-serving"])
+def test_one_service_builds_an_image_and_nobody_fetches_it(image: str) -> None:
+    """Two services that build one name at the same time fail with `already exists`."""
+    users = [service for service in SERVICES.values() if service["image"] == image]
+    builders = [service for service in users if "build" in service]
+    assert len(builders) == 1
+    assert (ROOT / builders[0]["build"]["dockerfile"]).is_file()
+    assert all(service["pull_policy"] == "never" for service in users if service not in builders)
+
+
+def test_the_database_is_healthy_only_where_others_reach_it() -> None:
+    """At the first start a server answers on the socket alone, and is stopped again; a migration then would fail."""
+    check = SERVICES["postgres"]["healthcheck"]["test"]
+    assert _options(check[2:])["--host"] == "127.0.0.1"
+
+
+def test_mlflow_starts_as_under_the_supervisor() -> None:
+    """By the module that brings its database up to date first, and everything that it writes lies in its volume."""
+    service = catalogue()["mlflow"]
+    command = SERVICES["mlflow"]["command"]
+    assert command[1:3] == list(service.command[1:3])
+    options = _options(command[3:])
+    assert set(_options(list(service.command[3:]))) <= set(options)
+    (volume,) = SERVICES["mlflow"]["volumes"]
+    for name in ("--folder", "--backups"):
+        assert Path(options[name]).is_relative_to(volume.partition(":")[2])
+
+
 def test_compose_refuses_to_start_without_secrets() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     for name in ("TUNEYARD_DB_PASSWORD", "TUNEYARD_SECRET_KEY"):
@@ -103,6 +134,8 @@ def test_compose_refuses_to_start_without_secrets() -> None:
 def test_each_long_service_has_a_health_check_and_restarts(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
     assert SERVICES[name]["restart"] == "unless-stopped"
+    # On a busy machine the imports of ours alone may take a minute.
+    assert name not in OURS or "start_period" in SERVICES[name]["healthcheck"]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -122,6 +155,30 @@ def test_each_named_volume_is_declared_and_used() -> None:
 def test_images_run_as_an_ordinary_user(path: Path) -> None:
     last_stage = path.read_text().rpartition("\nFROM ")[2]
     assert re.findall(r"^USER (\S+)$", last_stage, re.M) == ["tuneyard"]
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
+def test_nothing_in_an_image_phones_home(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each switch that the supervisor sets, since two of the images run without it; and ONNX Runtime's own."""
+    configuration = read_configuration()
+    monkeypatch.setattr(os, "environ", {})
+    switches = {
+        name: value
+        for name, value in instance_environment(configuration).items()
+        if re.search(r"TRACK$|TELEMETRY|USAGE_STATS", name)
+    }
+    assert len(switches) >= 4
+    assert _environment(path).items() >= {**switches, "ORT_DISABLE_TELEMETRY": "1"}.items()
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
+def test_our_code_is_compiled_in_the_image(path: Path) -> None:
+    """Its user may not write beside it, so that each start would compile it again."""
+    before_user = path.read_text().rpartition("\nFROM ")[2].partition("\nUSER ")[0]
+    copied, _, compiled = before_user.partition("-m compileall -q /app\n")
+    assert compiled
+    assert "/app" in copied
+    assert "COPY" not in compiled
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
@@ -146,6 +203,13 @@ def test_only_the_worker_holds_torch() -> None:
     for name in ("web", "serving"):
         locks = set(re.findall(r"-r requirements/(\w+)\.lock", (ROOT / "docker" / f"{name}.Dockerfile").read_text()))
         assert locks == {name if name == "web" else "serve"}
+
+
+def _environment(path: Path) -> dict[str, str]:
+    """What the ENV lines of the last stage set."""
+    last_stage = path.read_text().rpartition("\nFROM ")[2].replace("\\\n", " ")
+    lines = re.findall(r"^ENV (.*)$", last_stage, re.M)
+    return dict(pair.split("=", 1) for line in lines for pair in line.split())
 
 
 def _options(arguments: list[str]) -> dict[str, str]:

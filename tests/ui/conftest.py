@@ -15,6 +15,10 @@ FLAGS = (
     "--disable-component-update --disable-sync --window-size=1440,1000"
 )
 
+#: htmx's words when a page is left while it refreshes a part of itself. A request that fails for another reason is told
+#: by the browser, too, in a line of its own.
+LEFT = ('"htmx:afterRequest, ', '"htmx:sendAbort, ', '"htmx:sendError, ')
+
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
@@ -45,4 +49,4 @@ def browser(chromium: Any) -> Iterator[Any]:
     yield chromium
     errors = [line["message"] for line in chromium.get_log("browser") if line["level"] == "SEVERE"]
     chromium.get("about:blank")
-    assert errors == []
+    assert [error for error in errors if not any(words in error for words in LEFT)] == []

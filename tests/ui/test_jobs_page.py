@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from apps.core.templatetags.ui import duration
 from apps.jobs.models import Job, JobStatus
+from apps.jobs.selectors.timing import left_s
 from apps.registry.models import Alias, ModelVersion, RegisteredModel
 from tests.apps.jobs.conftest import ready as ready
 from tests.apps.jobs.factory import job_make
@@ -37,7 +39,7 @@ def test_a_running_job_tells_phase_progress_and_time(ready: Any) -> None:
     job = jobs.running(ready.developer)
     page = ready.viewer.browser().get(f"/jobs/{job.public_id}/").content.decode()
     assert "Step 12 of 40" in page
-    assert "1 min 49 s left" in page
+    assert f"{duration(left_s(job))} left" in page
     assert "92.6 %" in page
     assert "so far" in page
     assert 'aria-current="step"' in page

@@ -190,3 +190,17 @@ def test_a_clone_remembers_its_source(ready: Any) -> None:
     source = jobs.failed(ready.developer)
     ready.developer.browser().post("/jobs/new", form(clone=source.public_id))
     assert Job.objects.latest("number").cloned_from == source
+
+
+def test_simple_and_advanced_are_a_choice_that_stays(ready: Any) -> None:
+    browser = ready.developer.browser()
+    assert 'id="view-simple" checked' in browser.get("/jobs/new").content.decode()
+    browser.post("/jobs/new/review", form(view="advanced"))
+    assert 'id="view-advanced" checked' in browser.get("/jobs/new").content.decode()
+    browser.post("/jobs/new/review", form(view="nonsense"))
+    assert 'id="view-advanced" checked' in browser.get("/jobs/new").content.decode()
+
+
+def test_simple_says_what_it_does_not_show(ready: Any) -> None:
+    answer = ready.developer.browser().post("/jobs/new/review", form(**{"params.weight_decay": "0.5"}))
+    assert "1 advanced setting differs from the preset" in answer.content.decode()

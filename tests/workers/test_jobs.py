@@ -30,10 +30,27 @@ def test_a_job_is_trained_and_published(stack: Stack) -> None:
     assert statuses == ["queued", "running", "succeeded"]
 
 
+def test_a_first_batch_comes_from_a_child_before_any_job(stack: Stack) -> None:
+    def batch(**params: Any) -> dict[str, Any]:
+        return dict(stack.post("/jobs/preview", stack.body("unstarted", **params))["first_batch"])
+
+    made = wait_for(lambda: batch(steps=7)["tokens"], what="the first batch")
+    assert made["shape"] == [1, 1]
+    # Asked again, it is the same one: that process made it once.
+    assert batch(steps=7)["tokens"] == made
+    refused = wait_for(
+        lambda: "does not like" in (found := batch(ending="user_error"))["tokens_reason"] and found, what="a refusal"
+    )
+    assert refused["tokens"] is None
+    assert not [job for job in stack.get("/jobs")["items"] if job["model_name"] == "unstarted"]
+
+
 def test_mlflow_has_the_run_its_curves_and_a_version_that_opens(stack: Stack) -> None:
     mlflow = pytest.importorskip("mlflow")
     job = stack.ended(stack.job("opened", steps=3))
-    client = mlflow.MlflowClient(stack.environment["MLFLOW_TRACKING_URI"])
+    uri = stack.environment["MLFLOW_TRACKING_URI"]
+    # Both named: without, the registry is whichever this process spoke to last.
+    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     run = client.get_run(job["mlflow_run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.params["steps"] == "3"

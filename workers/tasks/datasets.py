@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import shutil
 import tempfile
@@ -13,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from celery import shared_task
-from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
 from apps.core import storage
+from apps.core.errors import NO_SPACE
 from apps.datasets.models import DatasetVersion, VersionStatus
 from apps.datasets.selectors import fixes_of, origin_of
 from apps.datasets.validation import (
@@ -31,6 +30,7 @@ from apps.jobs.queue import DATASET_SWEEP, DATASET_VALIDATE
 from modelkit import catalog
 from modelkit.data.options import ReadOptions
 from modelkit.data.prepare import Prepared, SourceFile, prepare
+from modelkit.wording import say
 
 logger = logging.getLogger(__name__)
 BEAT_S = min(2.0, LEASE.total_seconds() / 4)
@@ -45,7 +45,7 @@ def validate(version_id: int) -> None:
     try:
         _validate(version)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in NO_SPACE:
             version_release(version)
             raise
         logger.exception("No space left while checking %s.", version.ref)
@@ -65,8 +65,8 @@ def sweep() -> None:
 
 _DISK_FULL = {
     "code": "disk_full",
-    "message": "The server's disk is full.",
-    "hint": "Free some space, then upload the file again.",
+    "message": say("The server's disk is full."),
+    "hint": say("Free some space, then upload the file again."),
     "field": "",
 }
 
@@ -107,7 +107,7 @@ def _heartbeat(version: DatasetVersion) -> Iterator[_Pulse]:
 
 
 def _validate(version: DatasetVersion) -> None:
-    root = settings.HOME / "cache" / "checking"
+    root = storage.checking_dir()
     root.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f"{version.public_id}-{version.attempt}-", dir=root))
     try:
@@ -146,8 +146,7 @@ def _local_files(origin: DatasetVersion, scratch: Path) -> list[SourceFile]:
             path = storage.local_dir(part["key"])
         else:
             path = scratch / f"source-{number}"
-            with storage.open_read(part["key"]) as remote, path.open("wb") as local:
-                shutil.copyfileobj(remote, local, 1 << 20)
+            storage.fetch(part["key"], path)
         files.append(SourceFile(path, part["file_name"], part["part"]))
     return files
 

@@ -19,6 +19,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from apps.core.wording import told
 from modelkit import catalog
 
 register = template.Library()
@@ -26,7 +27,7 @@ register = template.Library()
 #: The meaning of every status of every noun.
 _TONES = {
     "queued": "", "pending": "", "stopped": "", "cancelled": "", "uploading": "running",
-    "running": "running", "validating": "running", "starting": "running", "draining": "running",
+    "running": "running", "validating": "running", "importing": "running", "starting": "running", "draining": "running",
     "succeeded": "good", "live": "good", "ready": "good", "pass": "good", "ok": "good",
     "needs_mapping": "warning", "degraded": "warning", "warn": "warning", "warning": "warning",
     "failed": "failed", "errored": "failed", "rejected": "failed", "fail": "failed", "down": "failed",
@@ -47,6 +48,17 @@ _NAVIGATION = (
     ("worker_list", gettext_lazy("Workers"), "server"),
     ("settings", gettext_lazy("Settings"), "settings"),
 )
+
+
+_SPLITS = {"train": gettext_lazy("train"), "validation": gettext_lazy("validation"), "test": gettext_lazy("test")}
+
+register.filter("told", told)
+
+
+@register.filter
+def split_title(split: str) -> str:
+    """The name of a split inside a sentence."""
+    return str(_SPLITS.get(split, split))
 
 
 @register.simple_tag

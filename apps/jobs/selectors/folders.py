@@ -65,6 +65,25 @@ def metric_series(job: Job, *, max_points: int = MAX_POINTS) -> list[Series]:
     return series
 
 
+def usage_points(job: Job, *, max_points: int = MAX_POINTS) -> list[tuple[float, int, int]]:
+    """Seconds since the job's first event, memory and disk in bytes at that moment, thinned for a chart.
+
+    The pause between two attempts is no work and is left out.
+    """
+    points: list[tuple[float, int, int]] = []
+    began = last = None
+    waited = 0.0
+    for event in folder_of(job).iter_events():
+        at = float(event["t"])
+        began = at if began is None else began
+        if event["type"] == "attempt" and last is not None:
+            waited += at - last
+        last = at
+        if event["type"] == "usage":
+            points.append((round(at - began - waited, 1), int(event["memory_bytes"]), int(event["disk_bytes"])))
+    return [points[index] for index in _thin(range(len(points)), max_points)]
+
+
 def _thin(steps: Sequence[int], limit: int) -> list[int]:
     """At most `limit` of them, evenly spread, with the first and the last."""
     if len(steps) <= limit:

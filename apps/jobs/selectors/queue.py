@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.jobs.models import Device, Job, JobStatus
+from apps.jobs.selectors.timing import left_s
 
 #: A host that has not reported for this long offers no device.
 DEVICE_FRESH = timedelta(seconds=45)
@@ -81,7 +82,7 @@ def queue_places() -> dict[int, Place]:
 
 
 def _remaining_s(job: Job) -> float:
-    eta = job.progress_detail.get("eta_s")
+    eta = left_s(job)
     if eta is not None:
         return float(eta)
     predicted = float(job.predicted.get("seconds") or 0)

@@ -11,6 +11,7 @@ from apps.accounts.models import Workspace
 from apps.core.errors import NotFound
 from apps.jobs.models import Device, Job, JobStatus, WorkerProcess
 from apps.jobs.selectors.queue import Place, queue_places
+from apps.jobs.selectors.timing import left_s
 
 ACTIVE = (JobStatus.QUEUED, JobStatus.RUNNING)
 #: From these a job can be queued again; a succeeded one is cloned instead.
@@ -83,9 +84,9 @@ def places_for(jobs: list[Job]) -> dict[int, Place]:
 
 def job_state(job: Job, place: Place | None = None) -> dict[str, Any]:
     """The job as the API answers it (`schemas.JobOut`)."""
-    spec, detail = job.spec, job.progress_detail
+    spec = job.spec
     running = job.status == JobStatus.RUNNING
-    error = job.error and {name: job.error.get(name, "") for name in ("code", "message", "hint")}
+    error = job.problem and {name: job.problem.get(name, "") for name in ("code", "message", "hint")}
     return {
         "id": job.public_id,
         "number": job.number,
@@ -95,7 +96,7 @@ def job_state(job: Job, place: Place | None = None) -> dict[str, Any]:
         "status": job.status,
         "phase": job.phase,
         "progress": round(job.progress, 4),
-        "eta_s": detail.get("eta_s") if running else place.wait_s if place else None,
+        "eta_s": left_s(job) if running else place.wait_s if place else None,
         "queue_position": place.position if place else None,
         "waiting_reason": place.reason if place else None,
         "attempt": job.attempt,

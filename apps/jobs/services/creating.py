@@ -16,6 +16,7 @@ from apps.jobs import queue
 from apps.jobs.models import Job, JobKind, JobStatus, JobTransition
 from apps.jobs.plans import Plan, plan_of
 from apps.jobs.schemas import CloneRequest, CompressRequest, TrainRequest
+from modelkit.wording import say
 
 
 def job_preview(*, by: Identity, request: TrainRequest | CompressRequest) -> Plan:
@@ -80,7 +81,7 @@ def _freeze(*, by: Identity, plan: Plan, cloned_from: Job | None) -> Job:
         )
         job.spec = plan.spec | {"job": job.public_id}
         job.save()
-        JobTransition.objects.create(job=job, actor=by.user, to_status=JobStatus.QUEUED, reason="Created")
+        JobTransition.objects.create(job=job, actor=by.user, to_status=JobStatus.QUEUED, reason=say("Job created"))
         audit_record(
             by=by, action="job.create", target=f"#{job.number}", details={"id": job.public_id, "kind": job.kind}
         )

@@ -16,6 +16,7 @@ from apps.core.errors import Conflict
 from apps.jobs import queue
 from apps.jobs.models import Job, JobStatus, JobTransition
 from apps.jobs.selectors.records import STOPPED, job_can_resume
+from modelkit.wording import say
 
 
 def job_cancel(*, by: Identity, job: Job) -> Job:
@@ -24,7 +25,7 @@ def job_cancel(*, by: Identity, job: Job) -> Job:
     with transaction.atomic():
         queued = Job.objects.filter(pk=job.pk, status=JobStatus.QUEUED)
         if queued.update(status=JobStatus.CANCELLED, phase="", finished_at=now, cancel_requested_at=now):
-            _record(by, job, JobStatus.QUEUED, JobStatus.CANCELLED, "Cancelled while queued")
+            _record(by, job, JobStatus.QUEUED, JobStatus.CANCELLED, say("Cancelled while queued"))
         elif Job.objects.filter(pk=job.pk, status=JobStatus.RUNNING, cancel_requested_at=None).update(
             cancel_requested_at=now
         ):
@@ -44,7 +45,7 @@ def job_resume(*, by: Identity, job: Job) -> Job:
             hint=_("Use retry to begin anew, or clone to change something first."),
         )
     detail = {name: value for name, value in job.progress_detail.items() if name != "crashes"}
-    return _queue_again(by, job, "Resumed from the last checkpoint", progress_detail=detail)
+    return _queue_again(by, job, say("Resumed from the last checkpoint"), progress_detail=detail)
 
 
 def job_retry(*, by: Identity, job: Job) -> Job:
@@ -53,7 +54,7 @@ def job_retry(*, by: Identity, job: Job) -> Job:
     return _queue_again(
         by,
         job,
-        "Retried from the start",
+        say("Retried from the start"),
         progress_detail={"fresh": True, "generation": generation},
         progress=0,
         event_offset=0,

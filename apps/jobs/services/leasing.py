@@ -18,6 +18,7 @@ from django.utils import timezone
 from apps.jobs import queue
 from apps.jobs.models import Device, Job, JobStatus, JobTransition, WorkerProcess
 from apps.jobs.selectors.queue import DEVICE_FRESH, queue_order
+from modelkit.wording import say
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,8 @@ def _claim(pk: int, device: Device, owner: str, host: str) -> Job | None:
             transaction.set_rollback(True)
             return None
         job = Job.objects.select_related("workspace", "dataset_version", "source_version", "device").get(pk=pk)
-        _record(job, JobStatus.QUEUED, JobStatus.RUNNING, f"Taken by {host} on {device.name}")
+        taken = say("Taken by {host} on {device}", host=host, device=device.name)
+        _record(job, JobStatus.QUEUED, JobStatus.RUNNING, taken)
     return job
 
 
@@ -170,4 +172,4 @@ def _held(job: Job, owner: str) -> Any:
 
 
 def _record(job: Job, before: JobStatus, after: JobStatus, reason: str) -> None:
-    JobTransition.objects.create(job=job, from_status=before, to_status=after, reason=reason[:500], attempt=job.attempt)
+    JobTransition.objects.create(job=job, from_status=before, to_status=after, reason=reason, attempt=job.attempt)

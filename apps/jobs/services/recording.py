@@ -9,6 +9,7 @@ from typing import Any
 from apps.jobs.models import Job, JobStatus
 from apps.jobs.services.leasing import LeaseLost
 from modelkit import catalog
+from modelkit.wording import pack
 
 NOTICES_KEPT = 30
 
@@ -47,7 +48,7 @@ def job_phase(*, job: Job, owner: str, name: str) -> None:
 def job_notice(*, job: Job, owner: str, code: str, message: str, level: str = "warning") -> None:
     """Tell the user something from the worker's side. The same code replaces its last notice."""
     notices = [notice for notice in job.progress_detail.get("notices", []) if notice["code"] != code]
-    notices.append({"t": time.time(), "level": level, "code": code, "message": message})
+    notices.append({"t": time.time(), "level": level, "code": code, "message": pack(message)})
     job.progress_detail["notices"] = notices[-NOTICES_KEPT:]
     _save(job, owner, "progress_detail")
 
@@ -78,7 +79,13 @@ def _fold(job: Job, event: Mapping[str, Any]) -> None:
     match event["type"]:
         case "attempt":
             detail.pop("eta_s", None)
+        case "usage":
+            peak = max(event["peak_memory_bytes"], job.actual.get("memory_bytes", 0))
+            job.actual = job.actual | {"memory_bytes": peak, "disk_bytes": event["disk_bytes"]}
         case "phase":
+            # Speed and time left are of the loop that ended with its phase.
+            for name in ("eta_s", "rows_per_s"):
+                detail.pop(name, None)
             job.phase = str(event["name"])[:20]
             phases = detail.setdefault("phases", [])
             phases.append({"name": job.phase, "at": event["t"], "attempt": job.attempt})

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_GET, require_POST
 from apps.accounts.auth import identity_of
 from apps.accounts.models import Role
 from apps.core.errors import AppError, NotFound
-from apps.jobs import figures, presenting, services
+from apps.jobs import figures, presenting, progressing, scoring, services
 from apps.jobs.forms import Equivalent, param_form
 from apps.jobs.models import Job, JobKind, JobStatus
 from apps.jobs.selectors import folders, records
@@ -65,7 +65,7 @@ def results(request: HttpRequest, public_id: str) -> HttpResponse:
 def curves(request: HttpRequest, public_id: str) -> JsonResponse:
     """The figures of all curves by name, for `charts.js`."""
     job = _job(request, public_id)
-    found = figures.curve_figures(job, presenting.champion_of(job))
+    found = figures.curve_figures(job, presenting.champion_of(job)) | figures.usage_figures(job)
     return JsonResponse({"figures": found, "final": JobStatus(job.status).is_final})
 
 
@@ -217,13 +217,15 @@ def _overview(request: HttpRequest, job: Job) -> dict[str, Any]:
     detail = job.progress_detail
     lines, offset = folders.log_lines(job, after=-OVERVIEW_LINES * 200)
     return {
-        "steps": presenting.steps_of(job),
-        "ends_at": presenting.ends_at(job),
-        "progress_facts": presenting.progress_facts(job),
+        "steps": progressing.steps_of(job),
+        "ends_at": progressing.ends_at(job),
+        "progress_facts": progressing.progress_facts(job),
         "champion": champion,
         "result_figures": presenting.result_figures(job, champion),
-        "comparisons": presenting.comparisons_of(job),
+        "comparisons": progressing.comparisons_of(job),
         "notices": detail.get("notices", []),
+        # A job that ended before samples were taken has nothing to draw, and never will have.
+        "usage_charts": ("memory", "disk") if not JobStatus(job.status).is_final or folders.usage_points(job) else (),
         "mend": presenting.mend_of(job, identity_of(request).role),
         "log_lines": lines[-OVERVIEW_LINES:],
         "log_offset": offset,
@@ -246,8 +248,8 @@ def _results(request: HttpRequest, job: Job) -> dict[str, Any]:
         "evaluated_rows": rows,
         "per_class": sorted(per_class["rows"], key=lambda row: row["f1"]) if per_class else [],
         "per_class_split": figures.split_title(per_class.get("split", "")) if per_class else "",
-        "score": presenting.score_of(job.task, score),
-        "verdict": presenting.score_verdict(job.task, score),
+        "score": scoring.score_of(job.task, score),
+        "verdict": scoring.score_verdict(job.task, score),
         "parity": folders.artifact(job, "parity"),
     }
 

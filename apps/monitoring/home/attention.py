@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from apps.accounts.models import Workspace
+from apps.core.wording import told
 from apps.datasets.models import VersionStatus
 from apps.datasets.presentation import check_view
 from apps.deployments import selectors as deployments
@@ -51,8 +52,8 @@ def _endpoints(workspace: Workspace) -> list[Attention]:
         else:
             title = _("%(name)s runs on its last good revision") % {"name": endpoint.name}
         tone = "failed" if endpoint.status == EndpointStatus.FAILED else "warning"
-        detail = failed.reason if failed else ""
-        found.append(Attention(tone, "alert", title, detail, address("endpoint_detail", endpoint.name), _("Open")))
+        detail = told(failed.reason) if failed else ""
+        found.append(Attention(tone, "alert", title, detail, endpoint.get_absolute_url(), _("Open")))
     return found
 
 
@@ -76,8 +77,8 @@ def _jobs(workspace: Workspace) -> list[Attention]:
             "failed",
             "alert",
             _("Job #%(number)s failed") % {"number": job.number},
-            str((job.error or {}).get("message", "")) or job.title,
-            address("job_detail", job.public_id),
+            str((job.problem or {}).get("message", "")) or job.title,
+            job.get_absolute_url(),
             _("Open"),
         )
         for job in failed.order_by(F("finished_at").desc())[:3]
@@ -88,13 +89,13 @@ def _datasets(workspace: Workspace) -> list[Attention]:
     """What cannot be used at all comes before what could be better."""
     unusable, mendable = [], []
     for version in newest_versions(workspace):
-        href = address("dataset_version", version.dataset.name, version.number)
+        href = version.get_absolute_url()
         if version.status == VersionStatus.NEEDS_MAPPING:
             detail = _("Say which columns hold the text and the label.")
             title = _("%(ref)s needs its columns mapped") % {"ref": version.ref}
             unusable.append(Attention("warning", "adjustments", title, detail, href, _("Map")))
         elif version.status == VersionStatus.REJECTED:
-            detail = str((version.error or {}).get("message", ""))
+            detail = str((version.problem or {}).get("message", ""))
             title = _("%(ref)s was rejected") % {"ref": version.ref}
             unusable.append(Attention("failed", "alert", title, detail, href, _("Open")))
         elif version.status == VersionStatus.READY:

@@ -10,11 +10,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User, Workspace
+from apps.core.wording import told
 from apps.datasets.models import DatasetVersionTransition, VersionStatus
 from apps.deployments.models import TimelineEntry
 from apps.jobs.models import JobKind, JobStatus, JobTransition
 from apps.jobs.presenting import best_figure
-from apps.monitoring.home.overview import address
 from apps.registry.models import AliasChange
 
 
@@ -67,30 +67,30 @@ def _jobs(workspace: Workspace, limit: int) -> list[Happening]:
             sentence, detail, tone, icon = _("Job {job} was cancelled"), _who(row.actor), "", "stop"
         else:
             sentence, tone, icon = _("Job {job} failed"), "failed", "x"
-            detail = str((job.error or {}).get("message", "")) or row.reason
+            detail = str((job.problem or {}).get("message", "")) or told(row.reason)
         text = format_html(sentence, job=number, version=format_html("<b>{}</b>", published))
-        found.append(Happening(row.at, tone, icon, text, detail, address("job_detail", job.public_id)))
+        found.append(Happening(row.at, tone, icon, text, detail, job.get_absolute_url()))
     return found
 
 
 def _datasets(workspace: Workspace, limit: int) -> list[Happening]:
-    told = {
+    sentences = {
         VersionStatus.READY: ("good", "database", _("{version} is ready")),
         VersionStatus.REJECTED: ("failed", "database", _("{version} was rejected")),
         VersionStatus.NEEDS_MAPPING: ("warning", "database", _("{version} needs its columns mapped")),
     }
-    rows = DatasetVersionTransition.objects.filter(version__dataset__workspace=workspace, to_status__in=told)
+    rows = DatasetVersionTransition.objects.filter(version__dataset__workspace=workspace, to_status__in=sentences)
     rows = rows.select_related("version__dataset", "version__created_by").order_by("-pk")[:limit]
     found = []
     for row in rows:
         version = row.version
-        tone, icon, sentence = told[VersionStatus(row.to_status)]
+        tone, icon, sentence = sentences[VersionStatus(row.to_status)]
         detail = _who(version.created_by)
         if row.to_status == VersionStatus.READY and version.rows:
             counted = _("%(n)s rows") % {"n": f"{version.rows:,}"}
             detail = f"{counted} · {detail}" if detail else counted
         text = format_html(sentence, version=format_html("<b>{}</b>", version.ref))
-        href = address("dataset_version", version.dataset.name, version.number)
+        href = version.get_absolute_url()
         found.append(Happening(row.at, tone, icon, text, detail, href))
     return found
 
@@ -106,12 +106,12 @@ def _aliases(workspace: Workspace, limit: int) -> list[Happening]:
             model=format_html("<b>{}</b>", row.model.name),
             alias=row.alias,
         )
-        found.append(Happening(row.at, "", "trophy", text, _who(row.actor), address("model_detail", row.model.name)))
+        found.append(Happening(row.at, "", "trophy", text, _who(row.actor), row.model.get_absolute_url()))
     return found
 
 
 def _endpoints(workspace: Workspace, limit: int) -> list[Happening]:
-    told = {
+    sentences = {
         "deploy": ("", "rocket", _("{model} goes to {endpoint} as revision {revision}")),
         "live": ("good", "check", _("{model} is live on {endpoint}")),
         "failed": ("failed", "x", _("Revision {revision} of {endpoint} failed")),
@@ -120,10 +120,10 @@ def _endpoints(workspace: Workspace, limit: int) -> list[Happening]:
         "stop": ("", "stop", _("{endpoint} was stopped")),
         "start": ("", "play", _("{endpoint} was started")),
     }
-    rows = TimelineEntry.objects.filter(endpoint__workspace=workspace, kind__in=told)
+    rows = TimelineEntry.objects.filter(endpoint__workspace=workspace, kind__in=sentences)
     found = []
     for row in rows.select_related("endpoint", "actor").order_by("-pk")[:limit]:
-        tone, icon, sentence = told[row.kind]
+        tone, icon, sentence = sentences[row.kind]
         text = format_html(
             sentence,
             model=format_html("<b>{}</b>", row.model_ref),
@@ -132,7 +132,7 @@ def _endpoints(workspace: Workspace, limit: int) -> list[Happening]:
         )
         weights = row.details.get("weights", {})
         shares = ", ".join(f"{number}: {weight} %" for number, weight in weights.items())
-        reason = str(row.details.get("reason", ""))
+        reason = str(told(row.details.get("reason", "")))
         detail = " · ".join(part for part in (reason, shares, _who(row.actor)) if part)
-        found.append(Happening(row.at, tone, icon, text, detail, address("endpoint_detail", row.endpoint.name)))
+        found.append(Happening(row.at, tone, icon, text, detail, row.endpoint.get_absolute_url()))
     return found

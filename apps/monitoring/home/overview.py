@@ -205,7 +205,7 @@ def endpoint_rows(workspace: Workspace, *, limit: int = 6) -> list[EndpointRow]:
         shares = [revision for revision in endpoint.revisions.all() if revision.weight]
         serves = [f"{revision.model_version.ref} {revision.weight} %" for revision in shares]
         counters = deployments.counters_of(endpoint, observed)
-        rows.append(EndpointRow(endpoint, address("endpoint_detail", endpoint.name), serves, counters))
+        rows.append(EndpointRow(endpoint, endpoint.get_absolute_url(), serves, counters))
     return rows
 
 
@@ -220,8 +220,8 @@ def start_of(workspace: Workspace) -> Start:
     called = _called(workspace)
 
     data, reference = (ready.ref if ready else ""), (model.ref if model else "")
-    checked = address("dataset_version", some.dataset.name, some.number) if some else ""
-    tried = address("endpoint_detail", endpoint.name) if endpoint else ""
+    checked = some.get_absolute_url() if some else ""
+    tried = endpoint.get_absolute_url() if endpoint else ""
     train = (address("job_new", dataset=data), _("Fine-tune on %(ref)s") % {"ref": data})
     compress = (address("compression", model=reference), _("Compress %(ref)s") % {"ref": reference})
     plan = [
@@ -259,4 +259,4 @@ def _watch(workspace: Workspace, kind: JobKind) -> tuple[str, str] | None:
     job = Job.objects.filter(workspace=workspace, kind=kind, status__in=ACTIVE).first()
     if job is None:
         return None
-    return address("job_detail", job.public_id), _("Watch job #%(number)s") % {"number": job.number}
+    return job.get_absolute_url(), _("Watch job #%(number)s") % {"number": job.number}

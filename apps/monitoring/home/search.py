@@ -11,7 +11,6 @@ from apps.accounts.models import Workspace
 from apps.datasets.models import Dataset
 from apps.deployments.models import Endpoint
 from apps.jobs.models import Job
-from apps.monitoring.home.overview import address
 from apps.registry.models import RegisteredModel
 
 
@@ -34,19 +33,19 @@ def search(workspace: Workspace, text: str, *, each: int = 5) -> list[Hit]:
     if number.isdigit() and len(number) < 10:
         jobs |= Q(number=int(number))
     hits = [
-        Hit("database", row.name, row.title or _("Dataset"), address("dataset_detail", row.name))
+        Hit("database", row.name, row.title or _("Dataset"), row.get_absolute_url())
         for row in Dataset.objects.filter(named, workspace=workspace).order_by("-pk")[:each]
     ]
     hits += [
-        Hit("play", f"#{row.number} {row.title}", str(row.get_status_display()), address("job_detail", row.public_id))
+        Hit("play", f"#{row.number} {row.title}", str(row.get_status_display()), row.get_absolute_url())
         for row in Job.objects.filter(jobs, workspace=workspace).order_by("-pk")[:each]
     ]
     hits += [
-        Hit("models", row.name, row.title or _("Model"), address("model_detail", row.name))
+        Hit("models", row.name, row.title or _("Model"), row.get_absolute_url())
         for row in RegisteredModel.objects.filter(named, workspace=workspace).order_by("-pk")[:each]
     ]
     hits += [
-        Hit("rocket", row.name, row.title or _("Endpoint"), address("endpoint_detail", row.name))
+        Hit("rocket", row.name, row.title or _("Endpoint"), row.get_absolute_url())
         for row in Endpoint.objects.filter(named, workspace=workspace).order_by("-pk")[:each]
     ]
-    return [hit for hit in hits if hit.href]
+    return hits

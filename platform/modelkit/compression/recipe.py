@@ -15,7 +15,9 @@ from modelkit import catalog
 from modelkit.contracts import DatasetRef, Outcome, Params, RunContext
 from modelkit.errors import Stopped, UserError
 from modelkit.evaluation import parity, score
+from modelkit.evaluation import rows as evaluated
 from modelkit.training.checkpoints import disk_full_is_user_error
+from modelkit.wording import say
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +45,21 @@ def run(
     spec = catalog.methods().get(method)
     if spec is None:
         raise UserError(
-            "method_unknown", f"There is no compression method {method}.", f"Choose of: {', '.join(catalog.methods())}."
+            "method_unknown",
+            "There is no compression method {method}.",
+            "Choose of: {methods}.",
+            method=method,
+            methods=", ".join(catalog.methods()),
         )
     applies = spec.applies(manifest, ctx.device)
     if not applies.yes:
-        raise UserError("method_refused", f"{spec.title} cannot be used here: {applies.reason}", "Choose another one.")
+        raise UserError(
+            "method_refused",
+            "{title} cannot be used here: {reason}",
+            "Choose another one.",
+            title=spec.title,
+            reason=applies.reason,
+        )
     _go_on(ctx, 0.02)
 
     reporter.phase("compressing")
@@ -73,7 +85,9 @@ def run(
     reporter.metrics(scores["variant"], step=0, split=rows.split)
     if worse:
         reporter.notice(
-            "variant_worse", f"The variant is worse than its parent in {', '.join(worse)}.", level="warning"
+            "variant_worse",
+            say("The variant is worse than its parent in {metrics}.", metrics=", ".join(worse)),
+            level="warning",
         )
     _go_on(ctx, 0.9)
 
@@ -83,13 +97,16 @@ def run(
     if not replayed.ok:
         raise UserError(
             "variant_differs",
-            f"The variant shares only {replayed.agree} of {replayed.golden} golden answers with the model as trained.",
+            "The variant shares only {agree} of {golden} golden answers with the model as trained.",
             "This method does not suit this model: choose another one.",
+            agree=replayed.agree,
+            golden=replayed.golden,
         )
     split: Literal["test", "validation"] = "validation" if rows.split == "validation" else "test"
     quality = {name: scores["variant"][name] for name in manifest.metrics if name in scores["variant"]}
     # Serving holds the variant to what was measured here, not to the model it came from.
     step = {"method": method, "params": params.model_dump(mode="json"), "parity": replayed.as_json()}
+    _write_evaluated(target, rows, variant_score.answers)
     with disk_full_is_user_error():
         bundles.seal(
             target,
@@ -111,6 +128,20 @@ def run(
     reporter.progress(1.0)
     log.info("Variant: %d of %d bytes", variant.size_bytes, manifest.size_bytes)
     return Outcome(bundle=target, metrics=scores["variant"], split=split)
+
+
+def _write_evaluated(target: Path, rows: score.Rows, answers: list[dict[str, Any]]) -> None:
+    # A method may have copied its parent's: those are not this variant's answers.
+    (target / bundles.EVALUATED).unlink(missing_ok=True)
+    if rows.truth and "label" in answers[0]:
+        evaluated.write(
+            target,
+            split=rows.split,
+            row_ids=rows.ids,
+            truth=rows.truth,
+            predicted=[answer["label"] for answer in answers],
+            scores=[answer["score"] for answer in answers],
+        )
 
 
 def _go_on(ctx: RunContext, fraction: float) -> None:

@@ -57,9 +57,16 @@ def run(
     found: list[Check] = []
     rows = _scalar(connection, "SELECT count(*) FROM rows")
     connection.execute("CREATE OR REPLACE VIEW keyed AS SELECT *, substr(row_id, 1, 16) AS key FROM rows")
+    # Of rows with the same text only one has the number 0 at the end of its id, so a text that repeats shows there.
+    filled = f"AND {store.name(text)} <> ''" if text else ""
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE repeated AS
+            SELECT key, split, {store.name(label) if label else "''"} AS class FROM keyed
+            WHERE key IN (SELECT key FROM keyed WHERE NOT ends_with(row_id, '-0')) {filled}"""
+    )
     if text and label:
-        found.append(_duplicates(connection, text, label))
-        found.append(_conflicts(connection, text, label, rows))
+        found.append(_duplicates(connection, text))
+        found.append(_conflicts(connection, text, rows))
     if text:
         found.append(_leaks(connection, text, label, splits_given))
     if label:
@@ -74,15 +81,16 @@ def run(
 # --- asked of the rows ----------------------------------------------------------------------------------------------
 
 
-def _duplicates(connection: duckdb.DuckDBPyConnection, text: str, label: str) -> Check:
-    t, c = store.name(text), store.name(label)
-    groups = f"SELECT key, {c} AS class, split, count(*) AS n FROM keyed WHERE {t} <> '' GROUP BY ALL HAVING n > 1"
+def _duplicates(connection: duckdb.DuckDBPyConnection, text: str) -> Check:
+    t = store.name(text)
+    groups = "SELECT key, class, split, count(*) AS n FROM repeated GROUP BY ALL HAVING n > 1"
     count = _scalar(connection, f"SELECT coalesce(sum(n - 1), 0) FROM ({groups})")
     examples = _examples(
         connection,
+        count,
         f"""SELECT any_value({t}) AS text, class AS label, groups.split AS split, any_value(n) AS rows
             FROM ({groups}) AS groups JOIN keyed USING (key) GROUP BY key, class, groups.split
-            ORDER BY rows DESC, text LIMIT {EXAMPLES}""",
+            ORDER BY rows DESC, text, label, split LIMIT {EXAMPLES}""",
     )
     message = "No row repeats another." if not count else f"{count:,} rows repeat the text and class of another row."
     return Check(
@@ -91,13 +99,14 @@ def _duplicates(connection: duckdb.DuckDBPyConnection, text: str, label: str) ->
     )  # fmt: skip
 
 
-def _conflicts(connection: duckdb.DuckDBPyConnection, text: str, label: str, rows: int) -> Check:
-    t, c = store.name(text), store.name(label)
-    groups = f"""SELECT key, list_sort(list(DISTINCT {c})) AS labels, count(*) AS n FROM keyed WHERE {t} <> ''
-                 GROUP BY key HAVING count(DISTINCT {c}) > 1"""
+def _conflicts(connection: duckdb.DuckDBPyConnection, text: str, rows: int) -> Check:
+    t = store.name(text)
+    groups = """SELECT key, list_sort(list(DISTINCT class)) AS labels, count(*) AS n FROM repeated
+                GROUP BY key HAVING count(DISTINCT class) > 1"""
     ((count, affected),) = connection.execute(f"SELECT count(*), coalesce(sum(n), 0) FROM ({groups})").fetchall()
     examples = _examples(
         connection,
+        count,
         f"""SELECT any_value({t}) AS text, any_value(labels) AS labels, any_value(n) AS rows FROM ({groups})
             JOIN keyed USING (key) GROUP BY key ORDER BY text LIMIT {EXAMPLES}""",
     )
@@ -112,13 +121,14 @@ def _conflicts(connection: duckdb.DuckDBPyConnection, text: str, label: str, row
 
 def _leaks(connection: duckdb.DuckDBPyConnection, text: str, label: str | None, splits_given: bool) -> Check:
     t = store.name(text)
-    groups = f"""SELECT key, list_sort(list(DISTINCT split)) AS splits FROM keyed WHERE {t} <> ''
-                 GROUP BY key HAVING count(DISTINCT split) > 1"""
+    groups = """SELECT key, list_sort(list(DISTINCT split)) AS splits FROM repeated
+                GROUP BY key HAVING count(DISTINCT split) > 1"""
     count = _scalar(connection, f"SELECT count(*) FROM ({groups})")
-    class_ = f", any_value({store.name(label)}) AS label" if label else ""
+    class_ = f", min({store.name(label)}) AS label" if label else ""
     examples = _examples(
         connection,
-        f"""SELECT any_value({t}) AS text{class_}, any_value(splits) AS splits FROM ({groups})
+        count,
+        f"""SELECT min({t}) AS text{class_}, any_value(splits) AS splits FROM ({groups})
             JOIN keyed USING (key) GROUP BY key ORDER BY text LIMIT {EXAMPLES}""",
     )
     held_out = _scalar(connection, "SELECT count(*) FROM rows WHERE split <> 'train'")
@@ -191,7 +201,9 @@ def _empty(connection: duckdb.DuckDBPyConnection, text: str, label: str | None) 
     count = _scalar(connection, f"SELECT count(*) FROM rows WHERE {where}")
     class_ = f", {store.name(label)} AS label" if label else ""
     examples = _examples(
-        connection, f"SELECT row_id, source AS file, position, split{class_} FROM rows WHERE {where} LIMIT {EXAMPLES}"
+        connection,
+        count,
+        f"SELECT row_id, source AS file, position, split{class_} FROM rows WHERE {where} LIMIT {EXAMPLES}",
     )
     message = f"{count:,} rows have no text." if count else "Every row has text."
     return Check(
@@ -203,12 +215,14 @@ def _empty(connection: duckdb.DuckDBPyConnection, text: str, label: str | None) 
 def _lengths(connection: duckdb.DuckDBPyConnection, text: str, stats: dict[str, Any]) -> Check:
     column, lengths = store.name(text), stats["lengths"]
     tokens = TOKENS_SQL.format(column=column)
-    where = f"{tokens} > {LONG_TOKENS}"
+    # No text has more tokens than bytes; the guess itself would look at every character.
+    where = f"CASE WHEN strlen({column}) <= {LONG_TOKENS} THEN false ELSE {tokens} > {LONG_TOKENS} END"
     count = _scalar(connection, f"SELECT count(*) FROM rows WHERE {where}")
     examples = _examples(
         connection,
+        count,
         f"""SELECT row_id, length({column}) AS characters, left({column}, 200) AS text FROM rows WHERE {where}
-            ORDER BY characters DESC LIMIT {EXAMPLES}""",
+            ORDER BY characters DESC, row_id LIMIT {EXAMPLES}""",
     )
     message = (
         f"Half of the texts have up to {lengths['p50']:,} characters, 95 % up to {lengths['p95']:,}, "
@@ -275,7 +289,10 @@ def _scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:
     return int(value)
 
 
-def _examples(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+def _examples(connection: duckdb.DuckDBPyConnection, count: int, query: str) -> list[dict[str, Any]]:
+    """The first of `count` rows; where there are none, no text is read to find that out."""
+    if not count:
+        return []
     cursor = connection.execute(query)
     names = [column[0] for column in cursor.description or ()]
     return [{name: _short(value) for name, value in zip(names, row, strict=True)} for row in cursor.fetchall()]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from modelkit.errors import UserError
+from modelkit.wording import say
 
 BLOCK = 1 << 20
 SAMPLE = 1 << 18
@@ -28,15 +29,19 @@ _MARKS = (
 
 #: First bytes of what people upload by mistake, and what to do instead.
 _MAGIC = (
-    (b"PK\x03\x04", "a zip archive or an Excel workbook", "Save the sheet as CSV (UTF-8), or unpack the archive."),
-    (b"\xd0\xcf\x11\xe0", "an old Excel or Word file", "Save the sheet as CSV (UTF-8)."),
-    (b"\x1f\x8b", "a gzip archive", "Unpack it and upload the file inside."),
-    (b"%PDF", "a PDF document", "Export its table as CSV."),
-    (b"\x89PNG", "a PNG image", "Upload a table of text."),
-    (b"\xff\xd8\xff", "a JPEG image", "Upload a table of text."),
-    (b"PAR1", "a Parquet file", "Export it as CSV or JSON Lines."),
-    (b"SQLite format 3\x00", "an SQLite database", "Export the table as CSV."),
-    (b"\x7fELF", "a program", "Upload a table of text."),
+    (
+        b"PK\x03\x04",
+        say("a zip archive or an Excel workbook"),
+        say("Save the sheet as CSV (UTF-8), or unpack the archive."),
+    ),
+    (b"\xd0\xcf\x11\xe0", say("an old Excel or Word file"), say("Save the sheet as CSV (UTF-8).")),
+    (b"\x1f\x8b", say("a gzip archive"), say("Unpack it and upload the file inside.")),
+    (b"%PDF", say("a PDF document"), say("Export its table as CSV.")),
+    (b"\x89PNG", say("a PNG image"), say("Upload a table of text.")),
+    (b"\xff\xd8\xff", say("a JPEG image"), say("Upload a table of text.")),
+    (b"PAR1", say("a Parquet file"), say("Export it as CSV or JSON Lines.")),
+    (b"SQLite format 3\x00", say("an SQLite database"), say("Export the table as CSV.")),
+    (b"\x7fELF", say("a program"), say("Upload a table of text.")),
 )
 
 
@@ -91,7 +96,7 @@ def require_text(path: Path) -> None:
         head = file.read(SAMPLE)
     for magic, what, remedy in _MAGIC:
         if head.startswith(magic):
-            raise UserError("not_a_table", f"The file is {what}, not a table of text.", remedy, field="file")
+            raise UserError("not_a_table", "The file is {what}, not a table of text.", remedy, field="file", what=what)
     if any(head.startswith(mark) for mark, _ in _MARKS) or _utf16_without_mark(head):
         return
     control = sum(head.count(byte) for byte in (*range(9), *range(14, 27), *range(28, 32)))
@@ -150,24 +155,34 @@ def declared(path: Path, codec: str) -> Detected:
     if where is None:
         return Detected(codec, "declared")
     try:
-        advice = f"It looks like {detect(path).codec}: choose that, or leave the encoding empty to have it detected."
+        advice = say(
+            "It looks like {codec}: choose that, or leave the encoding empty to have it detected.",
+            codec=detect(path).codec,
+        )
     except UserError:
-        advice = "Leave the encoding empty to have it detected."
+        advice = say("Leave the encoding empty to have it detected.")
     raise UserError(
         "wrong_encoding",
-        f"The file is not {codec}: byte 0x{where.byte:02X} at offset {where.offset}, line {where.line}, is not valid.",
+        "The file is not {codec}: byte 0x{byte:02X} at offset {offset}, line {line}, is not valid.",
         advice,
         field="encoding",
+        codec=codec,
+        byte=where.byte,
+        offset=where.offset,
+        line=where.line,
     )
 
 
 def _broken(codec: str, where: Break) -> UserError:
     return UserError(
         "encoding_broken",
-        f"The file is {codec} but damaged: byte 0x{where.byte:02X} at offset {where.offset}, line {where.line}, "
-        "is not valid.",
-        f"Correct line {where.line}, or declare the encoding that the file was saved in.",
+        "The file is {codec} but damaged: byte 0x{byte:02X} at offset {offset}, line {line}, is not valid.",
+        "Correct line {line}, or declare the encoding that the file was saved in.",
         field="encoding",
+        codec=codec,
+        byte=where.byte,
+        offset=where.offset,
+        line=where.line,
     )
 
 

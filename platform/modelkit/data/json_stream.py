@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from modelkit.errors import UserError
+from modelkit.wording import say
 
 BLOCK = 1 << 16
 #: Longest single object or line, in characters.
@@ -38,9 +39,11 @@ class _Stream:
         if len(self.buffer) > OBJECT_LIMIT:
             raise UserError(
                 "cell_too_large",
-                f"An object near line {self.line} is longer than {OBJECT_LIMIT:,} characters.",
+                "An object near line {line} is longer than {limit:,} characters.",
                 "Shorten it, or split it into several rows.",
                 field="file",
+                line=self.line,
+                limit=OBJECT_LIMIT,
             )
         return bool(block)
 
@@ -62,7 +65,7 @@ class _Stream:
 
     def take(self, char: str) -> None:
         if self.peek() != char:
-            raise self.malformed(f"expected {char!r}")
+            raise self.malformed(say("expected {char!r}", char=char))
         self.advance(self.at + 1)
 
     def value(self) -> Any:
@@ -74,9 +77,11 @@ class _Stream:
             except json.JSONDecodeError as error:
                 if self.grow():
                     continue
-                raise self.malformed(error.msg, self.line + self.buffer.count("\n", self.at, error.pos)) from None
+                raise self.malformed(
+                    error.msg[:1].lower() + error.msg[1:], self.line + self.buffer.count("\n", self.at, error.pos)
+                ) from None
             except RecursionError:
-                raise self.malformed("it is nested too deeply") from None
+                raise self.malformed(say("it is nested too deeply")) from None
             # A number at the end of the buffer may go on in the next block.
             if end == len(self.buffer) and not isinstance(value, dict | list | str) and self.grow():
                 continue
@@ -85,7 +90,7 @@ class _Stream:
 
     def malformed(self, what: str, line: int | None = None) -> UserError:
         return UserError(
-            "malformed_json", f"Line {line or self.line}: {what[:1].lower()}{what[1:]}.", _REMEDY, field="file"
+            "malformed_json", "Line {line}: {what}.", _REMEDY, field="file", line=line or self.line, what=what
         )
 
 
@@ -128,7 +133,7 @@ def read_array(file: TextIO) -> Iterator[tuple[int, Any]]:
             field="file",
         )
     if stream.peek():
-        raise stream.malformed("something follows the end of the array")
+        raise stream.malformed(say("something follows the end of the array"))
 
 
 def flat(value: Any) -> str:

@@ -6,7 +6,6 @@ their final order, check them. What the user can mend comes back in `Prepared.er
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,20 +13,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from modelkit.contracts import Column
-from modelkit.data import checks, roles, splits, stats, store
+from modelkit.data import checks, placing, roles, splits, stats, store
 from modelkit.data.options import FIXES, SPLITS, Part, ReadOptions
 from modelkit.data.readers import PROFILE_ROWS, TableFile
-from modelkit.data.splits import SplitRule
 from modelkit.data.staging import Source, Staged, stage
+from modelkit.data.writing import FORMAT, write_rows
 from modelkit.errors import UserError
+from modelkit.wording import say
 
-FORMAT = 1
-ROW_GROUP_ROWS = 8192
-ROW_GROUP_BYTES = 64 << 20
 #: More classes than this, on more than half as many rows, is a column of texts or ids.
 MANY_CLASSES = 1000
 
@@ -73,7 +68,7 @@ def prepare(
     try:
         _run(prepared, files, target, task, columns, options, dict(mapping or {}), frozenset(fixes), progress)
     except UserError as error:
-        prepared.error = {"code": error.code, "message": error.message, "hint": error.hint, "field": error.field}
+        prepared.error = error.card()
     finally:
         for leftover in ("staged.parquet", "rows.parquet.part"):
             (target / leftover).unlink(missing_ok=True)
@@ -94,7 +89,12 @@ def _run(
     unknown = fixes - FIXES.keys()
     if unknown:
         raise UserError(
-            "unknown_fix", f"There is no fix {min(unknown)!r}.", f"Fixes are {', '.join(FIXES)}.", field="fixes"
+            "unknown_fix",
+            "There is no fix {fix!r}.",
+            "Fixes are {fixes}.",
+            field="fixes",
+            fix=min(unknown),
+            fixes=", ".join(FIXES),
         )
     rule = splits.rule_for(file.part for file in files)
     sources = _open(files, columns, options, prepared)
@@ -117,10 +117,12 @@ def _run(
     with store.connect(memory_mb=512, scratch=target) as connection:
         connection.execute(f"CREATE VIEW staged AS SELECT * FROM {store.parquet(staging)}")
         _require_classes(connection, label, prepared.mapping)
-        _divide(connection, rule, label)
-        _fix(connection, fixes, label)
-        progress(0.8)
-        prepared.digest = _write(connection, target, prepared.mapping, columns, rule, progress)
+        placement = placing.place(connection, rule, label, fixes)
+    progress(0.8)
+    used = {role.role: prepared.mapping[role.role] for role in columns if role.role in prepared.mapping}
+    prepared.digest = write_rows(
+        staging, target, placement, used, rule, rows=staged.rows, progress=lambda part: progress(0.8 + 0.15 * part)
+    )
     rows_path = target / store.ROWS
     with store.connect(memory_mb=512, scratch=target) as connection:
         connection.execute(f"CREATE VIEW rows AS SELECT * FROM {store.parquet(rows_path)}")
@@ -153,7 +155,7 @@ def _open(
         try:
             table = TableFile(file.path, file.name, options, roles.known_names(columns))
         except UserError as error:
-            message = f"{file.name}: {error.message}"
+            message = say("{file}: {problem}", file=file.name, problem=error.message)
             raise UserError(error.code, message, error.hint, field=error.field) from None
         sources.append(Source(table, file.part))
         prepared.detected = {"files": [{**source.table.found.as_dict(), "part": source.part} for source in sources]}
@@ -169,9 +171,10 @@ def _map(prepared: Prepared, sources: Sequence[Source], columns: Sequence[Column
     if not head:
         raise UserError(
             "no_rows",
-            f"{table.found.file} has a header and no rows.",
+            "{file} has a header and no rows.",
             "Add rows below the header, or say that the file has no header.",
             field="header",
+            file=table.found.file,
         )
     try:
         roles.check_declared(declared, columns, table.found.columns, table.found.file)
@@ -182,7 +185,7 @@ def _map(prepared: Prepared, sources: Sequence[Source], columns: Sequence[Column
         prepared.detected["suggestions"] = {
             role: [name] for role, name in suggested.columns.items()
         } | suggested.suggestions
-        prepared.error = {"code": error.code, "message": error.message, "hint": error.hint, "field": error.field}
+        prepared.error = error.card()
         prepared.status = "needs_mapping"
         return False
     found = roles.map_columns(profiles, columns, declared)
@@ -193,14 +196,17 @@ def _map(prepared: Prepared, sources: Sequence[Source], columns: Sequence[Column
         if not found.suggestions[missing]:
             raise UserError(
                 f"{missing}_missing",
-                f"{table.found.file} has no column for the {missing}; it has {', '.join(table.found.columns)}.",
-                f"Add a column with the {missing} of each row; check the delimiter if there should be one.",
+                "{file} has no column for the {missing}; it has {columns}.",
+                "Add a column with the {missing} of each row; check the delimiter if there should be one.",
                 field=f"mapping.{missing}",
+                file=table.found.file,
+                missing=missing,
+                columns=", ".join(table.found.columns),
             )
         prepared.error = {
             "code": "mapping_needed",
-            "message": f"It is not clear which column holds the {missing}.",
-            "hint": f"Choose one of {', '.join(found.suggestions[missing][:8])}.",
+            "message": say("It is not clear which column holds the {missing}.", missing=missing),
+            "hint": say("Choose one of {columns}.", columns=", ".join(found.suggestions[missing][:8])),
             "field": f"mapping.{missing}",
         }
         prepared.status = "needs_mapping"
@@ -210,7 +216,7 @@ def _map(prepared: Prepared, sources: Sequence[Source], columns: Sequence[Column
     return True
 
 
-# --- dividing and fixing --------------------------------------------------------------------------------------------
+# --- asked of the staged rows ---------------------------------------------------------------------------------------
 
 
 def _require_classes(connection: duckdb.DuckDBPyConnection, label: str | None, mapping: Mapping[str, str]) -> None:
@@ -224,116 +230,13 @@ def _require_classes(connection: duckdb.DuckDBPyConnection, label: str | None, m
     if classes > MANY_CLASSES and classes > rows / 2:
         raise UserError(
             "label_not_classes",
-            f"The column {mapping[label]!r} has {classes:,} different values in {rows:,} rows, too many for classes.",
+            "The column {column!r} has {classes:,} different values in {rows:,} rows, too many for classes.",
             "Choose the column that holds the class of each row.",
             field=f"mapping.{label}",
+            column=mapping[label],
+            classes=classes,
+            rows=rows,
         )
-
-
-def _divide(connection: duckdb.DuckDBPyConnection, rule: SplitRule, label: str | None) -> None:
-    """A narrow table `placed` (seq, key, split, occurrence, class): texts stay in the staging file."""
-    column = store.name(label) if label else "''"
-    connection.execute(
-        f"""CREATE TABLE placed AS SELECT seq, key, split, {column} AS class,
-            row_number() OVER (PARTITION BY key ORDER BY seq) - 1 AS occurrence FROM staged"""
-    )
-    if label is None:
-        return
-    # Only the part that is divided may move; the other parts are as the user gave them.
-    wanted = [split for split, share in rule.shares.items() if share > 0]
-    connection.execute(
-        f"""CREATE TEMP TABLE texts AS SELECT min({column}) AS class, key, any_value(unit) AS unit,
-            any_value(split) AS split FROM staged WHERE part = ? GROUP BY key""",
-        [rule.divided],
-    )
-    members = connection.execute(
-        """SELECT class, key, unit, split FROM texts WHERE class IN
-           (SELECT class FROM texts GROUP BY class HAVING count(DISTINCT split) < ?)""",
-        [len(wanted)],
-    ).fetchall()
-    moves = splits.rescues(members, wanted)
-    if moves:
-        connection.execute("CREATE TEMP TABLE moves (key VARCHAR, split VARCHAR)")
-        connection.executemany("INSERT INTO moves VALUES (?, ?)", list(moves.items()))
-        connection.execute(
-            """UPDATE placed SET split = moves.split FROM moves WHERE placed.key = moves.key
-               AND placed.seq IN (SELECT seq FROM staged WHERE part = ?)""",
-            [rule.divided],
-        )
-
-
-_RANK = "CASE placed.split WHEN 'train' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END"
-
-
-def _fix(connection: duckdb.DuckDBPyConnection, fixes: frozenset[str], label: str | None) -> None:
-    """Fixes that look at more than one row; the others were made while staging."""
-    if "drop_conflicts" in fixes:
-        connection.execute(
-            "DELETE FROM placed WHERE key IN (SELECT key FROM placed GROUP BY key HAVING count(DISTINCT class) > 1)"
-        )
-    if "drop_leaks" in fixes:
-        # The test part is what scores are measured on, so it keeps its rows.
-        connection.execute(
-            f"""DELETE FROM placed USING (SELECT key, max({_RANK}) AS last FROM placed GROUP BY key) AS held
-                WHERE placed.key = held.key AND ({_RANK}) < held.last"""
-        )
-    if "drop_duplicates" in fixes:
-        connection.execute(
-            """DELETE FROM placed WHERE seq NOT IN (SELECT min(seq) FROM placed GROUP BY key, class, split)"""
-        )
-    if "drop_rare_classes" in fixes and label:
-        connection.execute(
-            "DELETE FROM placed WHERE class IN (SELECT class FROM placed GROUP BY class HAVING count(*) < ?)",
-            [checks.RARE_ROWS],
-        )
-
-
-# --- writing --------------------------------------------------------------------------------------------------------
-
-
-def _write(
-    connection: duckdb.DuckDBPyConnection,
-    target: Path,
-    mapping: Mapping[str, str],
-    columns: Sequence[Column],
-    rule: SplitRule,
-    progress: Callable[[float], None],
-) -> str:
-    """Write `rows.parquet` in its final order and return the version's digest."""
-    used = [role.role for role in columns if role.role in mapping]
-    total = max(1, _one(connection, "SELECT count(*) FROM placed")[0])
-    reader = connection.sql(
-        f"""SELECT substr(placed.key, 1, 16) || '-' || placed.occurrence AS row_id, staged.position, staged.source,
-            placed.split AS split, {", ".join(f"staged.{store.name(role)}" for role in used)}
-            FROM placed JOIN staged USING (seq)
-            ORDER BY {_RANK}, placed.seq"""
-    ).to_arrow_reader(1024)
-    schema = pa.schema(
-        [("row_id", pa.string()), ("position", pa.int64()), ("source", pa.string()), ("split", pa.string())]
-        + [(role, pa.string()) for role in used]
-    )
-    digest = hashlib.sha256()
-    rule_and_mapping = {"format": FORMAT, "rule": rule.text, "mapping": dict(sorted(mapping.items()))}
-    digest.update(json.dumps(rule_and_mapping, sort_keys=True, ensure_ascii=False).encode())
-    partial, written = target / "rows.parquet.part", 0
-    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-        pending: list[pa.RecordBatch] = []
-        for batch in reader:
-            batch = batch.cast(schema)
-            for row in zip(*(batch.column(name).to_pylist() for name in ("row_id", "split", *used)), strict=True):
-                digest.update("\x1f".join(row).encode())
-                digest.update(b"\x1e")
-            pending.append(batch)
-            rows = sum(item.num_rows for item in pending)
-            if rows + 1024 > ROW_GROUP_ROWS or sum(item.nbytes for item in pending) > ROW_GROUP_BYTES:
-                writer.write_table(pa.Table.from_batches(pending, schema))
-                pending = []
-            written += batch.num_rows
-            progress(0.8 + 0.15 * written / total)
-        if pending:
-            writer.write_table(pa.Table.from_batches(pending, schema))
-    partial.replace(target / store.ROWS)
-    return digest.hexdigest()
 
 
 def _write_card(target: Path, prepared: Prepared, task: str, columns: Sequence[Column]) -> None:
@@ -375,18 +278,22 @@ def _no_rows(staged: Staged) -> UserError:
     if staged.unlabelled.count:
         return UserError(
             "no_labels",
-            f"None of the {staged.read:,} rows has a label.",
+            "None of the {rows:,} rows has a label.",
             "Fill in the label column, or choose another column for it.",
             field="mapping.label",
+            rows=staged.read,
         )
     return UserError("no_rows", "The file holds no rows.", "Add rows below the header.", field="file")
 
 
 def _one_class(labels: Sequence[str], column: str) -> UserError:
-    what = f"only one class, {labels[0]!r}" if labels else "no class"
     return UserError(
         "one_class",
-        f"The column {column!r} holds {what}; there is nothing to tell apart.",
+        "The column {column!r} holds only one class, {label!r}; there is nothing to tell apart."
+        if labels
+        else "The column {column!r} holds no class; there is nothing to tell apart.",
         "Add rows of at least one other class, or choose another column for the label.",
         field="mapping.label",
+        column=column,
+        label=labels[0] if labels else "",
     )

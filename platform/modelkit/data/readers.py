@@ -20,10 +20,14 @@ from modelkit.data import encoding as encodings
 from modelkit.data.json_stream import OBJECT_LIMIT, flat, read_array
 from modelkit.data.options import ReadOptions
 from modelkit.errors import UserError
+from modelkit.wording import say
 
 #: Longest cell in characters. A longer one is nearly always a quote that was never closed.
 CELL_LIMIT = 1_000_000
 SAMPLE_CHARS = 1 << 18
+#: A batch of rows ends at either: enough rows to make the work per batch small, few enough bytes for long cells.
+BATCH_ROWS = 8192
+BATCH_BYTES = 4 << 20
 PROFILE_ROWS = 2000
 MAX_COLUMNS = 2000
 
@@ -81,6 +85,15 @@ class Row:
     ragged: bool = False
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Rows that follow each other, as columns of a table are best worked on; `ragged` holds places in the batch."""
+
+    lines: list[int]
+    cells: list[list[str]]
+    ragged: frozenset[int] = frozenset()
+
+
 def _lines(file: TextIO) -> Iterator[str]:
     """Lines of the file, refusing one so long that it would not fit in memory."""
     number = 0
@@ -97,14 +110,29 @@ def _lines(file: TextIO) -> Iterator[str]:
 def _too_large(line: int, limit: int) -> UserError:
     return UserError(
         "cell_too_large",
-        f"A cell in the row that begins on line {line} is longer than {limit:,} characters.",
-        f"Look for a quote that is never closed on line {line}; else shorten the cell.",
+        "A cell in the row that begins on line {line} is longer than {limit:,} characters.",
+        "Look for a quote that is never closed on line {line}; else shorten the cell.",
         field="file",
+        line=line,
+        limit=limit,
+    )
+
+
+def _unreadable(line: int, error: csv.Error) -> UserError:
+    if "field larger" in str(error):
+        return _too_large(line, CELL_LIMIT)
+    return UserError(
+        "not_a_table",
+        "Line {line} cannot be read: {error}.",
+        "Save the table as CSV (UTF-8).",
+        field="file",
+        line=line,
+        error=error,
     )
 
 
 class TableFile:
-    """One file, opened: `found` says what it is, `rows()` streams it. `rows` may be called again from the start."""
+    """One file, opened: `found` says what it is, `batches()` streams it, again from the start at each call."""
 
     def __init__(self, path: Path, name: str, options: ReadOptions, known_names: tuple[str, ...] = ()) -> None:
         """Raises UserError: empty_file, not_a_table, wrong_encoding, encoding_broken, malformed_json, no_rows."""
@@ -130,9 +158,11 @@ class TableFile:
         if len(columns) > MAX_COLUMNS:
             raise UserError(
                 "too_many_columns",
-                f"The file has {len(columns):,} columns; at most {MAX_COLUMNS:,} are read.",
+                "The file has {count:,} columns; at most {limit:,} are read.",
                 "Check the delimiter, or keep only the columns needed.",
                 field="delimiter",
+                count=len(columns),
+                limit=MAX_COLUMNS,
             )
         self.found = Found(
             file=name,
@@ -146,13 +176,19 @@ class TableFile:
             unnamed=unnamed,
         )
 
-    def rows(self) -> Iterator[Row]:
-        """Every row that is not blank; counts what is odd in a fresh `tally`."""
+    def batches(self) -> Iterator[Batch]:
+        """Every row that is not blank, many at a time; counts what is odd in a fresh `tally`."""
         self.tally = Tally()
         if self.found.format == "delimited":
-            yield from self._delimited_rows()
+            yield from self._delimited_batches()
         else:
-            yield from self._json_rows(self.found.format, self.found.columns)
+            yield from self._json_batches(self.found.format, self.found.columns)
+
+    def rows(self) -> Iterator[Row]:
+        """The same, one at a time."""
+        for batch in self.batches():
+            for place, (line, cells) in enumerate(zip(batch.lines, batch.cells, strict=True)):
+                yield Row(line, cells, place in batch.ragged)
 
     def head(self, count: int) -> list[Row]:
         """The first rows."""
@@ -175,12 +211,8 @@ class TableFile:
             self._dialect = dialects.quoted_by(sample, options.delimiter)
         else:
             self._dialect = dialects.detect_dialect(sample, name)
-        sampled = []
-        for _, cells in self._records():
-            if any(cell.strip() for cell in cells):
-                sampled.append(cells)
-            if len(sampled) >= dialects.SAMPLE_ROWS:
-                break
+        filled = (cells for _, records in self._records() for cells in records if any(cell.strip() for cell in cells))
+        sampled = list(islice(filled, dialects.SAMPLE_ROWS))
         header = options.header if options.header is not None else dialects.has_header(sampled, known_names)
         if header:
             names = [cell.strip() for cell in sampled[0]]
@@ -196,65 +228,93 @@ class TableFile:
         for _, value in islice(self._objects(format), PROFILE_ROWS):
             keys.update(dict.fromkeys(value))
         if not keys:
-            example = 'for example {"text": "My card has not arrived", "label": "card_arrival"}'
+            example = '{"text": "My card has not arrived", "label": "card_arrival"}'
             raise UserError(
-                "no_rows", "The file holds no JSON objects.", f"Each row is an object, {example}.", field="file"
+                "no_rows",
+                "The file holds no JSON objects.",
+                "Each row is an object, for example {example}.",
+                field="file",
+                example=example,
             )
         return tuple(keys)
 
     # --- streaming --------------------------------------------------------------------------------------------------
 
-    def _records(self) -> Iterator[tuple[int, list[str]]]:
-        """First line and cells of each record of a delimited file."""
+    def _records(self) -> Iterator[tuple[list[int], list[list[str]]]]:
+        """First lines and cells of the records of a delimited file, many at a time."""
         assert self._dialect is not None  # noqa: S101
         csv.field_size_limit(CELL_LIMIT)
         with self._open() as file:
             reader = self._dialect.records(_lines(file))
-            line = 1
-            try:
-                for cells in reader:
-                    yield line, cells
-                    line = reader.line_num + 1
-            except csv.Error as error:
-                if "field larger" in str(error):
-                    raise _too_large(line, CELL_LIMIT) from None
-                raise UserError(
-                    "not_a_table",
-                    f"Line {line} cannot be read: {error}.",
-                    "Save the table as CSV (UTF-8).",
-                    field="file",
-                ) from None
+            line, failure, more = 1, None, True
+            while more and failure is None:
+                lines: list[int] = []
+                records: list[list[str]] = []
+                enough = self.tally.bytes_read + BATCH_BYTES
+                try:
+                    for cells in reader:
+                        lines.append(line)
+                        records.append(cells)
+                        line = reader.line_num + 1
+                        if len(records) == BATCH_ROWS or self.tally.bytes_read > enough:
+                            break
+                    else:
+                        more = False
+                except csv.Error as error:
+                    failure = _unreadable(line, error)
+                except UserError as error:
+                    failure = error
+                # What came before the fault may hold one of its own, which the user meets first.
+                if records:
+                    yield lines, records
+            if failure is not None:
+                raise failure
 
-    def _delimited_rows(self) -> Iterator[Row]:
+    def _delimited_batches(self) -> Iterator[Batch]:
         width, tally, skip_header = len(self.found.columns), self.tally, bool(self.found.header)
-        for line, cells in self._records():
-            if not any(cell and not cell.isspace() for cell in cells):
-                tally.blank += 1
-                continue
-            if skip_header:
+        for lines, records in self._records():
+            blank = {place for place, cells in enumerate(records) if not "".join(cells).strip()}
+            tally.blank += len(blank)
+            if skip_header and len(blank) < len(records):
+                blank.add(next(place for place in range(len(records)) if place not in blank))
                 skip_header = False
-                continue
-            if len(cells) == width:
-                yield Row(line, cells)
-                continue
-            # Trailing delimiters alone are not a fault worth a warning.
-            if len(cells) > width and not any(cell.strip() for cell in cells[width:]):
-                yield Row(line, cells[:width])
-                continue
-            tally.ragged += 1
-            if len(tally.ragged_examples) < 20:
-                tally.ragged_examples.append({"line": line, "cells": len(cells), "expected": width})
-            yield Row(line, (cells + [""] * (width - len(cells)))[:width], ragged=True)
+            if blank:
+                lines = [line for place, line in enumerate(lines) if place not in blank]
+                records = [cells for place, cells in enumerate(records) if place not in blank]
+            odd = [place for place, cells in enumerate(records) if len(cells) != width]
+            ragged = frozenset(place for place in odd if self._is_ragged(lines[place], records[place], width))
+            for place in odd:
+                records[place] = (records[place] + [""] * (width - len(records[place])))[:width]
+            if records:
+                yield Batch(lines, records, ragged)
 
-    def _json_rows(self, format: Format, columns: tuple[str, ...]) -> Iterator[Row]:
+    def _is_ragged(self, line: int, cells: list[str], width: int) -> bool:
+        # Trailing delimiters alone are not a fault worth a warning.
+        if len(cells) > width and not any(cell.strip() for cell in cells[width:]):
+            return False
+        self.tally.ragged += 1
+        if len(self.tally.ragged_examples) < 20:
+            self.tally.ragged_examples.append({"line": line, "cells": len(cells), "expected": width})
+        return True
+
+    def _json_batches(self, format: Format, columns: tuple[str, ...]) -> Iterator[Batch]:
+        lines: list[int] = []
+        records: list[list[str]] = []
+        enough = BATCH_BYTES
         for line, value in self._objects(format):
             cells = [flat(value.get(column)) for column in columns]
             if any(len(cell) > CELL_LIMIT for cell in cells):
                 raise _too_large(line, CELL_LIMIT)
-            if any(cell and not cell.isspace() for cell in cells):
-                yield Row(line, cells)
-            else:
+            if not any(cell and not cell.isspace() for cell in cells):
                 self.tally.blank += 1
+                continue
+            lines.append(line)
+            records.append(cells)
+            if len(records) == BATCH_ROWS or self.tally.bytes_read > enough:
+                yield Batch(lines, records)
+                lines, records, enough = [], [], self.tally.bytes_read + BATCH_BYTES
+        if records:
+            yield Batch(lines, records)
 
     def _objects(self, format: Format) -> Iterator[tuple[int, dict[str, Any]]]:
         with self._open() as file:
@@ -263,7 +323,7 @@ class TableFile:
                 if isinstance(value, dict):
                     yield line, value
                 else:
-                    self._malformed(line, "not an object")
+                    self._malformed(line, say("not an object"))
 
     def _json_lines(self, file: TextIO) -> Iterator[tuple[int, Any]]:
         for number, line in enumerate(_lines(file), start=1):
@@ -272,7 +332,7 @@ class TableFile:
             try:
                 value = json.loads(line)
             except (json.JSONDecodeError, RecursionError) as error:
-                self._malformed(number, getattr(error, "msg", "nested too deeply"))
+                self._malformed(number, getattr(error, "msg", say("nested too deeply")))
                 continue
             yield number, value
 

@@ -92,14 +92,23 @@ def check_declared(declared: Mapping[str, str], roles: Sequence[Column], columns
     for role, column in declared.items():
         if role not in names:
             raise UserError(
-                "unknown_role", f"There is no role {role!r}.", f"Roles are {', '.join(names)}.", field=f"mapping.{role}"
+                "unknown_role",
+                "There is no role {role!r}.",
+                "Roles are {roles}.",
+                field=f"mapping.{role}",
+                role=role,
+                roles=", ".join(names),
             )
         if column not in columns:
             raise UserError(
                 "unknown_column",
-                f"{file} has no column {column!r} for the {role}.",
-                f"Choose one of its columns: {', '.join(columns[:20])}.",
+                "{file} has no column {column!r} for the {role}.",
+                "Choose one of its columns: {columns}.",
                 field=f"mapping.{role}",
+                file=file,
+                column=column,
+                role=role,
+                columns=", ".join(columns[:20]),
             )
     if len(set(declared.values())) < len(declared):
         raise UserError(

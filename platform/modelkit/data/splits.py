@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 from modelkit.data.options import SPLITS, Part
 from modelkit.errors import UserError
@@ -41,6 +42,11 @@ class SplitRule:
         validation = 0.0 if "validation" in given else 0.1
         test = 0.0 if "test" in given else 0.1
         return {"train": 1.0 - validation - test, "validation": validation, "test": test}
+
+    @property
+    def edges(self) -> dict[str, float]:
+        """Where each split ends: a text belongs to the first whose edge is above its hash, a number from 0 to 1."""
+        return dict(zip(self.shares, accumulate(self.shares.values()), strict=True))
 
     @property
     def divided(self) -> Part:
@@ -68,16 +74,6 @@ def rule_for(parts: Iterable[Part]) -> SplitRule:
             "train_missing", "There is no train part.", "Add the file to train on as `train`.", field="train"
         )
     return SplitRule(tuple(part for part in ("all", *SPLITS) if part in given))
-
-
-def split_of(unit: float, rule: SplitRule) -> str:
-    """The split of a text whose hash, as a number from 0 to 1, is `unit`."""
-    edge = 0.0
-    for split, share in rule.shares.items():
-        edge += share
-        if unit < edge - 1e-12:
-            return split
-    return "train"
 
 
 def rescues(members: Iterable[tuple[str, str, float, str]], wanted: Iterable[str]) -> dict[str, str]:

@@ -13,10 +13,11 @@ LONG_TOKENS = 512
 
 _WIDE = re.compile("[\u2e80-\U0003ffff]")
 
-#: The same guess over `{column}`.
+#: The same guess over `{column}`. Where a text has no more bytes than characters nothing in it is wide.
 TOKENS_SQL = (
-    "(length({column}) - length(regexp_replace({column}, '[\u2e80-\U0003ffff]', '', 'g'))"
-    " + length(regexp_replace({column}, '[\u2e80-\U0003ffff]', '', 'g')) // 4)"
+    "(CASE WHEN strlen({column}) = length({column}) THEN length({column}) // 4"
+    " ELSE length({column}) - length(regexp_replace({column}, '[\u2e80-\U0003ffff]', '', 'g'))"
+    " + length(regexp_replace({column}, '[\u2e80-\U0003ffff]', '', 'g')) // 4 END)"
 )
 
 

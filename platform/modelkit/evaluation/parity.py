@@ -82,7 +82,10 @@ def require(parity: Parity) -> None:
     if not parity.ok:
         raise UserError(
             "parity_failed",
-            f"The exported model agrees with the trained one on {parity.agree} of {parity.golden} golden answers, "
-            f"with probabilities up to {parity.max_drift:.4f} apart, so it was not published.",
+            "The exported model agrees with the trained one on {agree} of {golden} golden answers, "
+            "with probabilities up to {drift:.4f} apart, so it was not published.",
             "Try another base model, or report this with the job's log.",
+            agree=parity.agree,
+            golden=parity.golden,
+            drift=parity.max_drift,
         )

@@ -48,6 +48,8 @@ def _peak_memory_bytes() -> int:
 
 
 def _measure(bundle: Path, inputs: Sequence[Any]) -> dict[str, Any]:
+    # A bundle is sealed: not even the bytecode of its predictor is put into it.
+    sys.dont_write_bytecode = True
     spec = importlib.util.spec_from_file_location("bundle_predictor", bundle / PREDICTOR)
     if spec is None or spec.loader is None:
         raise FileNotFoundError(bundle / PREDICTOR)

@@ -27,8 +27,9 @@ ROUNDS = 2
 
 @dataclass(frozen=True)
 class Rows:
-    """Inputs to score on; `truth` is empty without a dataset. `split` says where they come from."""
+    """Inputs to score on; `ids` and `truth` are empty without a dataset. `split` says where they come from."""
 
+    ids: list[str]
     inputs: list[Any]
     truth: list[Any]
     split: str
@@ -47,11 +48,11 @@ def choose_rows(bundle: Path, dataset: DatasetRef | None, *, seed: int) -> Rows:
     if dataset is not None:
         task = bundles.read(bundle).task
         for split in ("test", "validation"):
-            inputs, truth = catalog.task_module(task, "data").examples(dataset, split)
+            ids, inputs, truth = catalog.task_module(task, "data").examples(dataset, split)
             if inputs:
                 kept = np.sort(np.random.default_rng(seed).permutation(len(inputs))[:QUALITY_ROWS])
-                return Rows([inputs[i] for i in kept], [truth[i] for i in kept], split)
-    return Rows(bundles.golden(bundle).inputs, [], "golden")
+                return Rows([ids[i] for i in kept], [inputs[i] for i in kept], [truth[i] for i in kept], split)
+    return Rows([], bundles.golden(bundle).inputs, [], "golden")
 
 
 def score(bundle: Path, rows: Rows, *, baseline: Scored | None = None, predictor: Predictor | None = None) -> Scored:

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from modelkit.wording import Sentence
+
 #: `(workspace public id, endpoint name)`.
 EndpointKey = tuple[str, str]
 
@@ -29,10 +31,14 @@ class _Strict(BaseModel):
 
 
 class Limits(_Strict):
-    """What one request may carry."""
+    """What one request may carry; what asks for more is answered 422 or 413. Titles and help are the page's."""
 
-    max_batch: int = Field(256, ge=1, le=4096)
-    max_bytes: int = Field(1_000_000, ge=1, le=64_000_000)
+    max_batch: int = Field(
+        256, ge=1, le=4096, title="Inputs per request", description="A request with more is refused (422)."
+    )
+    max_bytes: int = Field(
+        1_000_000, ge=1, le=64_000_000, title="Bytes per request", description="A larger body is refused (413)."
+    )
 
 
 class DesiredRevision(_Strict):
@@ -87,7 +93,7 @@ class GoldenReplay(_Strict):
 class ObservedRevision(_Strict):
     number: int
     status: RevisionStatus
-    reason: str = ""
+    reason: Sentence = ""
     pid: int | None = None
     golden: GoldenReplay | None = None
     started_s: float | None = None

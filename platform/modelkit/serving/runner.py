@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -24,6 +25,7 @@ from modelkit.errors import UserError
 from modelkit.serving import oip
 from modelkit.serving.batching import Answer, Batcher, InvalidInput
 from modelkit.serving.wire import Ask, FrameProtocol, Reply, Status, reply_frame
+from modelkit.wording import both, pack, say
 
 logger = logging.getLogger("modelkit.serving.runner")
 
@@ -179,18 +181,20 @@ def main(arguments: list[str] | None = None) -> int:
 
         uvloop.run(serve(options.bundle, options.socket, threads=max(1, options.threads)))
     except UserError as error:
-        return _unloadable(reason, f"{error.message} {error.hint}".strip())
+        return _unloadable(reason, both(error.message, error.hint))
     except KeyError as error:
-        return _unloadable(reason, f"This installation has no task {error.args[0]!r}. Install its plugin, then deploy.")
+        missing = say("This installation has no task {task}. Install its plugin, then deploy.", task=error.args[0])
+        return _unloadable(reason, missing)
     except Exception as error:
         logger.exception("The bundle cannot be loaded.")
-        return _unloadable(reason, f"The model cannot be loaded: {type(error).__name__}: {error}")
+        cause = f"{type(error).__name__}: {error}"
+        return _unloadable(reason, say("The model cannot be loaded: {error}", error=cause))
     return 0
 
 
 def _unloadable(path: Path, reason: str) -> int:
     logger.error("%s", reason)
-    path.write_text(reason[:1000])
+    path.write_text(json.dumps(pack(reason)))
     return EXIT_UNLOADABLE
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modelkit.jobfolder import JobFolder
+from modelkit.wording import pack
 
 #: Progress events closer together than this are dropped, except the last of a phase.
 PROGRESS_INTERVAL_S = 0.25
@@ -96,7 +97,7 @@ class FolderReporter:
         self._emit("checkpoint", durable=True, path=self._relative(path), step=step, epoch=epoch, values=finite)
 
     def notice(self, code: str, message: str, *, level: Literal["info", "warning"] = "info") -> None:
-        self._emit("notice", level=level, code=code, message=message)
+        self._emit("notice", level=level, code=code, message=pack(message))
 
     def resources(self, *, peak_memory_bytes: int, elapsed_s: float, disk_bytes: int) -> None:
         """What the attempt cost; compared with the prediction on the job's page."""
@@ -107,6 +108,10 @@ class FolderReporter:
             elapsed_s=round(elapsed_s, 3),
             disk_bytes=disk_bytes,
         )
+
+    def usage(self, *, memory_bytes: int, peak_memory_bytes: int, disk_bytes: int) -> None:
+        """What the attempt takes at this moment, with the peak so far."""
+        self._emit("usage", memory_bytes=memory_bytes, peak_memory_bytes=peak_memory_bytes, disk_bytes=disk_bytes)
 
     def should_stop(self) -> bool:
         return self._stop_signalled or os.path.exists(self._cancel_path)  # noqa: PTH110 - looked at every step

@@ -11,12 +11,12 @@ import logging
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from modelkit.bundle import read
 from modelkit.tracking.sink import Point, RunForgotten, SinkRefused, SinkUnavailable
 
 KEY_TAG = "tuneyard.key"
@@ -139,28 +139,36 @@ class MlflowSink:
         # MLflow stores the paths it was given: from a neutral folder they tell nothing of this installation.
         with tempfile.TemporaryDirectory(prefix="publish-") as neutral:
             code = shutil.copyfile(MODEL_CODE, Path(neutral) / "model.py")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self._mlflow.start_run(run_id=run_id)
-                try:
-                    info = self._mlflow.pyfunc.log_model(
-                        name="model",
-                        python_model=str(code),
-                        artifacts={"bundle": str(bundle)},
-                        signature=signature,
-                        pip_requirements=[
-                            f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS
-                        ],
-                    )
-                finally:
-                    # Only this thread's stack of active runs: the run itself goes on until it is closed.
-                    self._mlflow.end_run("RUNNING")
+            self._mlflow.start_run(run_id=run_id)
+            try:
+                info = self._mlflow.pyfunc.log_model(
+                    name="model",
+                    python_model=str(code),
+                    artifacts={"bundle": str(bundle)},
+                    signature=signature,
+                    input_example=_example(bundle, inputs),
+                    pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS],
+                )
+            finally:
+                # Only this thread's stack of active runs: the run itself goes on until it is closed.
+                self._mlflow.end_run("RUNNING")
         return info.model_id, info.model_uri
 
 
 def warm_up() -> None:
     """Import mlflow now, so that the first publishing does not wait for it."""
     import mlflow.pyfunc  # noqa: F401
+
+
+def _example(bundle: Path, inputs: Sequence[str]) -> Any:
+    """The bundle's own example of a request as the DataFrame that the signature describes; None if it is no table."""
+    import pandas as pd
+
+    rows = read(bundle).request_example.get("inputs")
+    if not rows:
+        return None
+    frame = pd.DataFrame(rows) if isinstance(rows[0], dict) else pd.DataFrame({inputs[0]: rows})
+    return frame if list(frame.columns) == list(inputs) else None
 
 
 def _quoted(text: str) -> str:

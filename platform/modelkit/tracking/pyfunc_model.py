@@ -44,8 +44,8 @@ class BundleModel(mlflow.pyfunc.PythonModel):
         spec.loader.exec_module(module)
         self.predictor = module.Predictor(bundle)
 
-    # Without annotations: MLflow would take them for a schema, beside the signature that the model is logged with.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    # A DataFrame is the one annotation that MLflow does not take for a schema, beside the signature that it is given.
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """One row for each text, in their order."""
         answers = self.predictor.predict(_texts(model_input))
         return pd.DataFrame(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from modelkit.contracts import Reporter
 from modelkit.errors import UserError
+from modelkit.wording import say
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,11 @@ class MicroBatch:
             log.warning("Memory ran out (%s); %d rows at a time instead of %d", reason, self.rows, before)
             self.reporter.notice(
                 "smaller_micro_batch",
-                f"Memory ran out with {before} rows at a time; going on with {self.rows}. "
-                "Rows per update stay the same, so results do too.",
+                say(
+                    "Memory ran out with {before} rows at a time; going on with {now}. Rows per update stay "
+                    "the same, so results do too.",
+                    before=before,
+                    now=self.rows,
+                ),
                 level="warning",
             )

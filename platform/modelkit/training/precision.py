@@ -41,9 +41,10 @@ def choose_precision(wanted: Literal["auto", "bf16", "fp32"], device: str) -> Li
     if wanted == "bf16":
         raise UserError(
             "precision_unsupported",
-            f"The device {device} has no bfloat16 instructions.",
+            "The device {device} has no bfloat16 instructions.",
             "Set the precision to auto or fp32.",
             field="params.precision",
+            device=device,
         )
     return "fp32"
 

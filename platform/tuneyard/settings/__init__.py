@@ -98,12 +98,20 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-STORAGE_URL = env.text("STORAGE_URL", (HOME / "storage").as_uri())
+STORAGE_URL = env.storage("STORAGE_URL", HOME / "storage")
 JOBS_DIR = HOME / "jobs"
 BUNDLES_DIR = HOME / "bundles"
 SERVING_DIR = HOME / "serving"
 #: Folders from which a Hugging Face folder may be imported.
 MODEL_PATHS = [HOME / "models", *env.paths("TUNEYARD_MODEL_PATHS")]
+#: Where base models lie that were fetched or unpacked, one folder each; web, workers and launcher share it.
+BASE_MODELS_DIR = HOME / "base-models"
+#: The most that one imported base model may hold, fetched or unpacked.
+MODEL_LIMIT_BYTES = env.integer("TUNEYARD_MODEL_LIMIT_MB", 20480, low=1, high=1 << 20) * 1024 * 1024
+#: The hub that base models come from; empty for the client's own.
+HUB_URL = env.url("TUNEYARD_HUB_URL") or env.url("HF_ENDPOINT")
+#: Read where it is used, by workers only.
+HUB_TOKEN = env.text("HF_TOKEN")
 
 REDIS_URL = env.text("REDIS_URL", f"unix://{RUN_DIR / 'redis.sock'}")
 MLFLOW_TRACKING_URI = env.text("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
@@ -153,7 +161,13 @@ ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_RATE_LIMITS = {"login": "30/m/ip", "login_failed": "20/m/ip,5/5m/key"}
 ALLAUTH_TRUSTED_PROXY_COUNT = 1 if env.boolean("TUNEYARD_BEHIND_PROXY", False) else 0
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
-vars().update(env.email("EMAIL_URL"))
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+#: Nobody is written to because a stranger named their address here.
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+_MAIL = env.email("EMAIL_URL")
+vars().update(_MAIL)
+#: Else a page that sends mail says where it ends up.
+MAIL_DELIVERED: bool = "EMAIL_HOST" in _MAIL
 DEFAULT_FROM_EMAIL = env.text("TUNEYARD_FROM_EMAIL", "Tuneyard <tuneyard@localhost>")
 
 SESSION_COOKIE_HTTPONLY = True
@@ -179,8 +193,9 @@ TIME_ZONE = env.text("TUNEYARD_TIME_ZONE", "UTC")
 USE_TZ = True
 
 STATIC_URL = "/static/"
-STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = env.folder("TUNEYARD_STATIC_ROOT", HOME / "static")
+# The worker's image has no such folder, and in the web's it is the collected one.
+STATICFILES_DIRS = [path for path in (BASE_DIR / "static",) if path.is_dir() and path != STATIC_ROOT]
 #: Only an image names a collected folder. Elsewhere WhiteNoise serves from the finders: no extra step, never stale.
 WHITENOISE_USE_FINDERS = not env.text("TUNEYARD_STATIC_ROOT")
 WHITENOISE_AUTOREFRESH = DEBUG
@@ -196,6 +211,9 @@ LOGGING = {
     "loggers": {
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},
+        # The hub's client. Its lines hold signed addresses.
+        "httpx2": {"level": "WARNING"},
+        "httpcore2": {"level": "WARNING"},
         # Two lines for each message, and sweeps send one every few seconds.
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},

@@ -12,23 +12,31 @@ import sys
 from pathlib import Path
 
 import django
+from django.core.exceptions import ImproperlyConfigured
 
 from tuneyard.supervisor.copies import copy_database
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--login-file", type=Path, help="where the first login is left, instead of being printed")
     arguments = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tuneyard.settings")
-    django.setup()
+    try:
+        django.setup()
+    except (ImproperlyConfigured, OSError) as error:
+        # Where it runs as a container of its own, nobody has read the settings before.
+        sys.stderr.write(f"Tuneyard did not start.\n{error}\n")
+        return 2
     migrate()
+    sync_base_models()
     text = first_login()
     if text and arguments.login_file is None:
         say(text)
     elif text:
         arguments.login_file.touch(mode=0o600)
         arguments.login_file.write_text(text)
+    return 0
 
 
 def say(text: str) -> None:
@@ -53,6 +61,13 @@ def migrate() -> None:
         call_command("migrate", interactive=False, verbosity=0)
 
 
+def sync_base_models() -> None:
+    """At each start, not only after a migration: another Python or package has the bundled models in another place."""
+    from django.core.management import call_command
+
+    call_command("base_models_sync", stdout=io.StringIO())
+
+
 def first_login() -> str:
     """What the command `bootstrap` says: nothing when the installation has its admin already."""
     from django.core.management import call_command
@@ -63,4 +78,4 @@ def first_login() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

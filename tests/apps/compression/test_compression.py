@@ -136,3 +136,26 @@ def test_a_refused_start_says_why(team: Any, source: ModelVersion, variant: Mode
     assert "int8 already" in page.content.decode()
     assert team.viewer.browser().post("/compress/start", {"model": "intents@1"}).status_code == 403
     assert Job.objects.count() == 0
+
+
+def test_a_method_is_reviewed_before_its_start(team: Any, source: ModelVersion) -> None:
+    browser = team.developer.browser()
+    page = browser.get("/compress/?model=intents@1").content.decode()
+    assert "Ready" in page
+    assert "curl -X POST" in page
+    body = {"model": "intents@1", "method": "dynamic_int8", "params.per_channel": "false", "params.embeddings": "true"}
+    answer = browser.post("/compress/review", body).content.decode()
+    assert "per_channel" in answer
+    assert "<html" not in answer
+    preview = team.developer.api(
+        "POST", "/jobs/preview", {"kind": "compress", "model": "intents@1", "method": "dynamic_int8"}
+    ).json()
+    assert preview["ready"]
+    assert preview["prediction"]["seconds"] > 1
+    assert preview["prediction"]["memory_bytes"] > 100_000_000
+
+
+def test_a_review_says_why_a_method_is_not_ready(team: Any, source: ModelVersion, variant: ModelVersion) -> None:
+    answer = team.developer.browser().post("/compress/review", {"model": "intents@2", "method": "dynamic_int8"})
+    assert "Not ready" in answer.content.decode()
+    assert "int8 already" in answer.content.decode()

@@ -7,9 +7,12 @@ from collections.abc import Callable
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from apps.datasets.models import Dataset
+from apps.datasets.models import Dataset, DatasetVersion
+from apps.datasets.row_browser import rows_path
+from apps.registry.models import ModelVersion, RegisteredModel
 from tests.apps.datasets.conftest import Uploads
 from tests.apps.datasets.test_versions import UNCLEAR
+from tests.apps.jobs.factory import base_model_make
 from tests.personas import Team
 
 pytestmark = pytest.mark.django_db
@@ -33,6 +36,8 @@ def test_an_empty_workspace_offers_the_sample(uploads: Uploads, team: Team) -> N
 def test_a_file_becomes_a_dataset_named_after_it(uploads: Uploads, team: Team, tickets: Callable[[], str]) -> None:
     browser = team.developer.browser()
     body = {"task": "text_classification", "name": "", "title": "", "encoding": "", "header": "", "labels": ""}
+    # As a browser sends the file fields that were left empty: a name without a file is a text to the parser.
+    body |= {"train": "", "validation": "", "test": ""}
     file = SimpleUploadedFile("Bank Tickets 2024.csv", tickets().encode())
     answer = browser.post("/datasets/-/new/", {**body, "file": file})
     assert answer.status_code == 302, answer.content
@@ -83,6 +88,34 @@ def test_mapping_by_form(uploads: Uploads, team: Team) -> None:
     assert answer["Location"] == "/datasets/u/1/"
     uploads.work()
     assert uploads.version("u", 1)["status"] == "ready"
+
+
+def test_rows_that_the_storage_lost(uploads: Uploads, team: Team, tickets: Callable[[], str]) -> None:
+    uploads.make("t", {"file": ("t.csv", tickets())})
+    rows_path(DatasetVersion.objects.get()).unlink()
+    browser = team.developer.browser()
+    page = browser.get("/datasets/t/1/?tab=rows").content.decode()
+    assert "The rows of t@1 are not in the storage any more." in page
+    assert "No row matches" not in page
+    answer = team.developer.api("GET", "/datasets/t/versions/1/rows")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "rows_missing")
+    base_model_make()
+    wizard = browser.get("/jobs/new?dataset=t@1&base_model=tiny")
+    assert wizard.status_code == 200
+    assert "Bring the storage back from its backup" in wizard.content.decode()
+    body = {"kind": "train", "task": "text_classification", "dataset": "t@1", "model_name": "m", "preset": "instant"}
+    refused = team.developer.api("POST", "/jobs", {**body, "base_model": "tiny"})
+    assert refused.status_code == 409
+    assert list(refused.json()["error"]["fields"]) == ["dataset"]
+
+
+def test_what_uses_a_version_is_linked(uploads: Uploads, team: Team, tickets: Callable[[], str]) -> None:
+    uploads.make("t", {"file": ("t.csv", tickets())})
+    version = DatasetVersion.objects.get()
+    model = RegisteredModel.objects.create(workspace=team.workspace, name="m", task="text_classification")
+    ModelVersion.objects.create(model=model, number=1, dataset_version=version, bundle_digest="0")
+    page = team.viewer.browser().get("/datasets/t/1/?tab=used").content.decode()
+    assert '<a class="primary" href="/models/m/1/">m@1</a>' in page
 
 
 def test_fixing_by_button(uploads: Uploads, team: Team, tickets: Callable[[], str]) -> None:

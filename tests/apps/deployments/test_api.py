@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
+import httpx
 import pytest
 
-from apps.deployments.models import Endpoint, Revision
+from apps.deployments.applying import deployment_apply
+from apps.deployments.models import DesiredState, Endpoint, Revision
 from tests.apps.deployments.conftest import VersionMake
+from tests.modelkit.serving.toys import Host
 from tests.personas import Team, call
 
 MODEL = {"name": "intents", "model": "intents@1"}
@@ -53,6 +58,7 @@ def test_the_whole_life_over_rest(team: Team, settings: object) -> None:
         ("POST", "/endpoints/intents/start", None),
         ("POST", "/endpoints/intents/rollback", None),
         ("PATCH", "/endpoints/intents/traffic", {"revisions": {"1": 100}}),
+        ("PATCH", "/endpoints/intents", {"limits": {"max_batch": 8}}),
         ("DELETE", "/endpoints/intents", None),
     ],
 )
@@ -78,11 +84,17 @@ def test_default_deny(team: Team, method: str, path: str, body: object) -> None:
         ("/endpoints/used/traffic", {"revisions": {"1": "100"}}, 422, "revisions.1"),
         ("/endpoints/used/traffic", {"revisions": {"one": 100}}, 422, "revisions.one.[key]"),
         ("/endpoints/used/traffic", {"revisions": {}}, 422, "revisions"),
+        ("/endpoints/used", {"limits": {"max_batch": 0}}, 422, "limits.max_batch"),
+        ("/endpoints/used", {"limits": {"max_batch": 5000}}, 422, "limits.max_batch"),
+        ("/endpoints/used", {"limits": {"max_bytes": "many"}}, 422, "limits.max_bytes"),
+        ("/endpoints/used", {"limits": {"per_second": 3}}, 422, "limits.per_second"),
+        ("/endpoints/used", {"title": "x" * 201}, 422, "title"),
+        ("/endpoints/used", {"name": "other"}, 422, "name"),
     ],
 )
 def test_bad_bodies_name_the_field(team: Team, path: str, body: object, status: int, field: str) -> None:
     team.developer.api("POST", "/endpoints", {"name": "used", "model": "intents@1"})
-    answer = team.developer.api("PATCH" if path.endswith("traffic") else "POST", path, body)
+    answer = team.developer.api("PATCH" if "/used" in path else "POST", path, body)
     assert answer.status_code == status, answer.content
     error = answer.json()["error"]
     assert set(error) == {"code", "message", "fields", "hint", "request_id"}
@@ -103,3 +115,43 @@ def test_the_same_key_makes_one_endpoint(team: Team) -> None:
     assert (first.status_code, again.status_code) == (201, 201)
     assert first.json() == again.json()
     assert Endpoint.objects.count() == 1
+
+
+def test_title_and_limits_are_changed_one_by_one(team: Team) -> None:
+    made = team.developer.api("POST", "/endpoints", MODEL).json()
+    assert made["limits"] == {"max_batch": 256, "max_bytes": 1_000_000}
+    generation = DesiredState.objects.get().generation
+    changed = team.developer.api("PATCH", "/endpoints/intents", {"limits": {"max_batch": 8}})
+    assert changed.status_code == 200, changed.content
+    assert changed.json()["limits"] == {"max_batch": 8, "max_bytes": 1_000_000}
+    assert DesiredState.objects.get().generation == generation + 1
+    titled = team.developer.api("PATCH", "/endpoints/intents", {"title": "Tickets"}).json()
+    assert (titled["title"], titled["limits"]["max_batch"]) == ("Tickets", 8)
+    again = team.developer.api("PATCH", "/endpoints/intents", {"limits": {"max_batch": 8}})
+    assert again.status_code == 200
+    assert DesiredState.objects.get().generation == generation + 1
+    back = team.developer.api("PATCH", "/endpoints/intents", {"limits": {"max_batch": 256}})
+    assert back.json()["limits"]["max_batch"] == 256
+    assert Endpoint.objects.get().limits == {}
+    timeline = team.viewer.api("GET", "/endpoints/intents/timeline").json()["items"]
+    assert [entry["kind"] for entry in timeline] == ["limits", "limits", "create"]
+    assert timeline[1]["details"]["limits"] == {"max_batch": 8, "max_bytes": 1_000_000}
+
+
+def test_limits_reach_the_serving_port_without_a_restart(team: Team, host: Host) -> None:
+    team.developer.api("POST", "/endpoints", MODEL)
+    deployment_apply()
+    key = {"authorization": f"Bearer {team.viewer.token}"}
+    url = f"{host.url}/predict/intents"
+    pid = host.observed().front.pid
+    assert httpx.post(url, json={"inputs": ["card"] * 3}, headers=key).status_code == 200
+    team.developer.api("PATCH", "/endpoints/intents", {"limits": {"max_batch": 2, "max_bytes": 200}})
+    deployment_apply()
+    until = time.monotonic() + 20
+    while httpx.post(url, json={"inputs": ["card"] * 3}, headers=key).status_code == 200:
+        assert time.monotonic() < until, "the front never took the new limits"
+        time.sleep(0.05)
+    assert httpx.post(url, json={"inputs": ["card"] * 3}, headers=key).status_code == 422
+    assert httpx.post(url, json={"inputs": ["card " * 100]}, headers=key).status_code == 413
+    assert httpx.post(url, json={"inputs": ["card"] * 2}, headers=key).status_code == 200
+    assert host.observed().front.pid == pid

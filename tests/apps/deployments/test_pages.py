@@ -93,7 +93,7 @@ def test_traffic_rollback_stop_start_delete(team: Team, endpoint: Endpoint) -> N
     for bad in ({"weight-1": "40", "weight-2": "50"}, {"weight-1": "x"}):
         refused = browser.post("/endpoints/intents/traffic", bad)
         assert refused.status_code == 422
-        assert b"The traffic was not changed" in refused.content
+        assert b"Nothing was changed" in refused.content
     assert browser.post("/endpoints/intents/rollback").status_code == 409
     browser.post("/endpoints/intents/stop")
     assert not Endpoint.objects.get().running
@@ -108,7 +108,7 @@ def test_an_outsider_sees_nothing(team: Team, endpoint: Endpoint, path: str) -> 
     assert team.outsider.browser().get(f"/endpoints/intents/{path}").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["traffic", "rollback", "stop", "start", "delete"])
+@pytest.mark.parametrize("path", ["traffic", "rollback", "settings", "stop", "start", "delete"])
 def test_a_viewer_changes_nothing(team: Team, endpoint: Endpoint, path: str) -> None:
     assert team.viewer.browser().post(f"/endpoints/intents/{path}").status_code == 403
     assert Endpoint.objects.get().running
@@ -119,3 +119,32 @@ def test_reasons_are_shown_as_text(team: Team, endpoint: Endpoint) -> None:
     page = team.viewer.browser().get("/endpoints/intents/?tab=traffic").content.decode()
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
+
+
+def test_the_settings_tab_changes_title_and_limits(team: Team, endpoint: Endpoint) -> None:
+    browser = team.developer.browser()
+    form = browser.get("/endpoints/intents/?tab=settings").content.decode()
+    assert 'name="max_batch" value="256"' in form
+    assert "From 1 to 4,096; usually 256." in form
+    saved = browser.post("/endpoints/intents/settings", {"title": "Tickets", "max_batch": "8", "max_bytes": ""})
+    assert saved.headers["Location"] == "/endpoints/intents/?tab=settings"
+    endpoint.refresh_from_db()
+    assert (endpoint.title, endpoint.limits) == ("Tickets", {"max_batch": 8})
+    assert "Inputs per request: 8" in browser.get("/endpoints/intents/?tab=timeline").content.decode()
+    viewer = team.viewer.browser().get("/endpoints/intents/?tab=settings").content.decode()
+    assert 'name="max_batch"' not in viewer
+    assert "Inputs per request" in viewer
+
+
+def test_a_limit_out_of_bounds_is_refused_at_its_field(team: Team, endpoint: Endpoint) -> None:
+    refused = team.developer.browser().post(
+        "/endpoints/intents/settings", {"title": "Kept", "max_batch": "9000", "max_bytes": "some"}
+    )
+    assert refused.status_code == 422
+    page = refused.content.decode()
+    assert "Give a whole number from 1 to 4,096." in page
+    assert "Give a whole number from 1 to 64,000,000." in page
+    assert 'value="9000"' in page
+    assert 'value="Kept"' in page
+    endpoint.refresh_from_db()
+    assert (endpoint.title, endpoint.limits) == ("", {})

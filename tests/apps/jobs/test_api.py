@@ -149,12 +149,9 @@ def test_a_running_job_shows_its_eta_and_a_failed_one_its_card(ready: Any) -> No
     event = {"t": 1.0, "type": "progress", "fraction": 0.25, "eta_s": 30.0}
     services.job_apply_events(job=job, owner="a", events=[event], offset=1)
     state = ready.viewer.api("GET", f"/jobs/{job.public_id}").json()
-    assert (state["status"], state["progress"], state["eta_s"], state["queue_position"]) == (
-        "running",
-        0.25,
-        30.0,
-        None,
-    )
+    assert (state["status"], state["progress"], state["queue_position"]) == ("running", 0.25, None)
+    # What its loop says, and the phases after it.
+    assert 30.0 < state["eta_s"] < 30.0 + state["predicted"]["seconds"]
     card = {"code": "x", "message": "m", "hint": "h", "traceback": "secret"}
     services.job_finish(job=job, owner="a", status=JobStatus.FAILED, reason="m", error=card)
     state = ready.viewer.api("GET", f"/jobs/{job.public_id}").json()

@@ -67,6 +67,7 @@ def test_a_wrong_request_names_its_field(ready: Any, changes: Any, field: str, c
         job_make(ready.developer, **changes)
     assert (list(caught.value.fields), caught.value.code, caught.value.status) == ([field], code, status)
     assert caught.value.fields[field]
+    assert caught.value.hint
     assert Job.objects.count() == 0
 
 

@@ -104,10 +104,11 @@ def test_the_download_button_gives_the_bundle(team: Team, family: Any) -> None:
 def test_importing_by_the_form(team: Team, settings: Any, shared_models: Any) -> None:
     settings.MODEL_PATHS = [shared_models]
     client = team.developer.browser()
-    refused = client.post("/base-models/import", {"path": "/etc"})
+    refused = client.post("/base-models/import", {"source": "folder", "path": "/etc"})
     assert refused.status_code == 422
     assert "TUNEYARD_MODEL_PATHS" in refused.content.decode()
-    done = client.post("/base-models/import", {"path": str(shared_models / "stories260k-llama")}, follow=True)
+    form = {"source": "folder", "path": str(shared_models / "stories260k-llama")}
+    done = client.post("/base-models/import", form, follow=True)
     assert "stories260k-llama can be fine-tuned now" in text(done)
     client.post("/base-models/stories260k-llama/delete")
     assert not BaseModel.objects.filter(workspace=team.workspace).exists()

@@ -189,7 +189,9 @@ def test_a_folder_becomes_a_base_model(team: Team, shared_models: Any, settings:
 @pytest.mark.parametrize(
     ("source", "field", "code"),
     [
-        ({"kind": "hub", "path": "bert"}, "source.kind", "invalid"),
+        ({"kind": "ftp", "path": "bert"}, "source.kind", "invalid"),
+        ({"path": "bert"}, "source.kind", "invalid"),
+        ({"kind": "hub", "path": "bert"}, "source.path", "invalid"),
         ({"kind": "folder"}, "source.path", "invalid"),
         ({"kind": "folder", "path": "/etc"}, "source.path", "path_not_allowed"),
         ({"kind": "folder", "path": "models"}, "source.path", "path_not_absolute"),

@@ -59,6 +59,7 @@ def test_a_variant_holds_what_it_needs_and_no_weights_of_its_parent(finished: Jo
         "tokenizer.json",
         "predictor.py",
         "golden.json",
+        "evaluated.parquet",
     }
 
 

@@ -1,4 +1,4 @@
-"""The web may import everything of `modelkit.data` but the two heavy files."""
+"""The web may import everything of `modelkit.data` but the heavy files."""
 
 from __future__ import annotations
 

@@ -34,6 +34,13 @@ def test_costs_come_from_a_process_that_holds_the_bundle_only(instant: Trained) 
     assert 20e6 < cost.peak_memory_bytes < 250e6
 
 
+def test_a_probe_leaves_no_bytecode_in_the_bundle(instant: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    before = {path.name for path in instant.outcome.bundle.iterdir()}
+    probe.probe(instant.outcome.bundle, ["parcel late"])
+    assert {path.name for path in instant.outcome.bundle.iterdir()} == before
+
+
 def test_a_probe_that_fails_says_why(instant: Trained, tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.raises(RuntimeError, match=r"predictor\.py"):
         probe.probe(tmp_path_factory.mktemp("empty"), ["a"])

@@ -40,8 +40,8 @@ def test_buckets_leave_little_padding() -> None:
 
 
 def test_examples_are_texts_with_their_labels(topics: DatasetRef) -> None:
-    inputs, truth = data.examples(topics, "test")
-    assert len(inputs) == len(truth) == 24
+    ids, inputs, truth = data.examples(topics, "test")
+    assert len(set(ids)) == len(inputs) == len(truth) == 24
     assert set(truth) <= {"delivery", "payment", "login", "订单"}
 
 

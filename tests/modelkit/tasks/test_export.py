@@ -39,6 +39,7 @@ def test_a_bundle_holds_exactly_these_files(instant: Trained) -> None:
         "tokenizer.json",
         "predictor.py",
         "golden.json",
+        "evaluated.parquet",
     }
 
 
@@ -55,7 +56,7 @@ def test_the_manifest_tells_where_the_model_comes_from(instant: Trained) -> None
 def test_the_bundle_answers_where_tuneyard_is_not(instant: Trained, tmp_path: Path) -> None:
     texts = ["parcel late", "订 单"]
     done = subprocess.run(
-        [sys.executable, "-I", "-c", STRANGER, str(instant.outcome.bundle), json.dumps(texts)],
+        [sys.executable, "-I", "-B", "-c", STRANGER, str(instant.outcome.bundle), json.dumps(texts)],
         cwd=tmp_path,
         capture_output=True,
         text=True,

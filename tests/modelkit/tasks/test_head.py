@@ -51,7 +51,24 @@ def test_the_strength_that_does_best_on_validation_wins(tmp_path: Path) -> None:
         higher_is_better=False,
     )
     assert len(curve) == len(head.STRENGTHS)
-    assert chosen.strength == min(curve, key=lambda point: point["loss"])["strength"]
+    losses = [point["loss"] for point in curve]
+    smooth = [sum(near) / len(near) for near in (losses[max(0, i - 1) : i + 2] for i in range(len(losses)))]
+    assert chosen.strength == curve[smooth.index(min(smooth))]["strength"]
+
+
+def test_a_lucky_strength_between_bad_ones_does_not_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracies = iter([0.90, 0.80, 0.85, 0.86, 0.87, 0.86, 0.80])
+    monkeypatch.setattr(head, "measure_logits", lambda targets, logits: {"accuracy": next(accuracies), "loss": 1.0})
+    chosen, _curve = head.choose(
+        context(tmp_path),
+        EMBEDDINGS[:50],
+        TARGETS[:50],
+        (EMBEDDINGS[50:60], TARGETS[50:60]),
+        weights=torch.ones(4),
+        optimise_for="accuracy",
+        higher_is_better=True,
+    )
+    assert chosen.strength == 25.0
 
 
 def test_without_validation_the_default_strength_is_used(tmp_path: Path) -> None:

@@ -10,7 +10,11 @@ import pytest
 
 import modelkit.tracking
 from modelkit.evaluation.parity import open_predictor
+from tests.modelkit.tracking.conftest import Published
 from tests.tiny.run import Trained
+
+#: What MLflow says of a model without annotations or example would be said to everybody who opens one.
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 
 CODE = Path(modelkit.tracking.__file__).with_name("pyfunc_model.py")
 
@@ -35,6 +39,7 @@ def test_mlflow_opens_a_bundle_and_gives_its_answers(
                     inputs=Schema([ColSpec("string", "text")]),
                     outputs=Schema([ColSpec("string", "label"), ColSpec("double", "score")]),
                 ),
+                input_example=pd.DataFrame({"text": ["where is my card"]}),
                 pip_requirements=["mlflow", "onnxruntime", "tokenizers", "numpy"],
             )
         model = mlflow.pyfunc.load_model(info.model_uri)
@@ -54,3 +59,16 @@ def test_a_frame_without_the_column_is_refused_by_name() -> None:
     assert pyfunc_model._texts("a") == ["a"]
     with pytest.raises(ValueError, match="'text'"):
         pyfunc_model._texts(pd.DataFrame({"a": ["x"], "b": ["y"]}))
+
+
+def test_publishing_and_opening_warn_of_nothing(published: Published) -> None:
+    import mlflow
+
+    mlflow.set_tracking_uri(published.tracking_uri)
+    model = mlflow.pyfunc.load_model(published.model_uri)
+    assert [column.name for column in model.metadata.get_input_schema().inputs] == ["text"]
+    example = model.input_example
+    assert list(example.columns) == ["text"]
+    assert list(model.predict(example)["label"]) == [
+        answer["label"] for answer in open_predictor(published.bundle).predict(list(example["text"]))
+    ]

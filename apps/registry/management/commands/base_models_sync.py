@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management import BaseCommand
 
-from apps.registry.services import base_models_sync
+from apps.registry.base_models import base_models_sync
 
 
 class Command(BaseCommand):

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from modelkit.bundle import Manifest
 from modelkit.contracts import Applies, CompressionSpec, param
 from modelkit.contracts import Params as BaseParams
+from modelkit.wording import say
 
 
 class Params(BaseParams):
@@ -30,11 +31,13 @@ def applies(manifest: Any, device: str) -> Applies:
     """To float32 graphs of ONNX Runtime, on a CPU."""
     assert isinstance(manifest, Manifest)  # noqa: S101 - the contract types it loosely to stay light
     if manifest.precision != "fp32":
-        return Applies(False, f"The model is {manifest.precision} already; start from the fp32 version.")
+        return Applies(
+            False, say("The model is {precision} already; start from the fp32 version.", precision=manifest.precision)
+        )
     if manifest.runtime != "onnxruntime" or not manifest.graph.endswith(".onnx"):
-        return Applies(False, "The bundle holds no ONNX graph.")
+        return Applies(False, say("The bundle holds no ONNX graph."))
     if not device.startswith("cpu"):
-        return Applies(False, "ONNX Runtime runs dynamic INT8 on CPUs only; the job needs a CPU worker.")
+        return Applies(False, say("ONNX Runtime runs dynamic INT8 on CPUs only; the job needs a CPU worker."))
     return Applies(True)
 
 

@@ -18,6 +18,7 @@ import orjson
 from modelkit import bundle
 from modelkit.serving.plan import GoldenReplay
 from modelkit.serving.wire import Ask, Status, ask
+from modelkit.wording import say
 
 #: Largest drift of a class probability that float32 on another processor may show.
 TOLERANCE = 0.01
@@ -39,7 +40,9 @@ class GoldenFailed(Exception):
 def compare(expected: Sequence[dict[str, Any]], given: Sequence[dict[str, Any]]) -> GoldenReplay:
     """Agreement of labels and the largest drift of a probability; a missing class counts as drift 1."""
     if len(expected) != len(given):
-        raise GoldenFailed(f"{len(given)} answers came for {len(expected)} golden inputs.")
+        raise GoldenFailed(
+            say("{given} answers came for {expected} golden inputs.", given=len(given), expected=len(expected))
+        )
     agree = sum(a["label"] == b["label"] for a, b in zip(expected, given, strict=True))
     drift = 0.0
     for a, b in zip(expected, given, strict=True):
@@ -55,18 +58,23 @@ def verdict(replay: GoldenReplay, manifest: bundle.Manifest) -> str:
     """Why this replay is not good enough; empty when it is."""
     measured = manifest.recipe[-1].get("parity") if manifest.recipe else None
     if measured is None:
-        allowed, needed, reference = TOLERANCE, 0.0, "as trained"
+        allowed, needed, reference = TOLERANCE, 0.0, say("as trained")
     else:
         allowed = measured["max_drift"] + COMPANY_DRIFT
         # Labels are counted over the whole set only: among the first few a single one weighs too much.
         whole = replay.total == measured["golden"]
         needed = measured["agree"] - COMPANY_LABELS * measured["golden"] if whole else 0.0
-        reference = "when it was compressed"
+        reference = say("when it was compressed")
     if replay.max_drift <= allowed and replay.agree >= needed:
         return ""
-    return (
-        f"The served model does not answer as it did {reference}: {replay.agree} of {replay.total} golden answers "
-        f"agree, a probability differs by up to {replay.max_drift:.3f} (allowed: {allowed:.2g})."
+    return say(
+        "The served model does not answer as it did {reference}: {agree} of {total} golden answers agree, "
+        "a probability differs by up to {drift:.3f} (allowed: {allowed:.2g}).",
+        reference=reference,
+        agree=replay.agree,
+        total=replay.total,
+        drift=replay.max_drift,
+        allowed=allowed,
     )
 
 
@@ -75,7 +83,9 @@ async def replay_runner(folder: Path, socket: Path) -> GoldenReplay:
     golden = await asyncio.to_thread(bundle.golden, folder)
     reply = await ask(str(socket), Ask.PREDICT_SCORES, orjson.dumps(golden.inputs[:_SAMPLE]), timeout_s=_TIMEOUT_S)
     if reply.status is not Status.OK:
-        raise GoldenFailed(f"The model failed on its golden set: {reply.body.decode(errors='replace')[:300]}")
+        raise GoldenFailed(
+            say("The model failed on its golden set: {error}", error=reply.body.decode(errors="replace")[:300])
+        )
     return compare(golden.outputs[:_SAMPLE], orjson.loads(reply.body))
 
 
@@ -101,12 +111,22 @@ def _post_all(port: int, path: str, headers: dict[str, str], inputs: list[Any], 
             answer = connection.getresponse()
             data = orjson.loads(answer.read())
             if answer.status != 200:
-                raise GoldenFailed(f"The live endpoint answered {answer.status}: {data['error']['message']}")
+                raise GoldenFailed(
+                    say(
+                        "The live endpoint answered {status}: {error}",
+                        status=answer.status,
+                        error=data["error"]["message"],
+                    )
+                )
             if data["revision"] != revision:
-                raise GoldenFailed(f"Revision {data['revision']} answered in place of {revision}.")
+                raise GoldenFailed(
+                    say("Revision {given} answered in place of {revision}.", given=data["revision"], revision=revision)
+                )
             given.extend(data["outputs"])
         return given
     except (http.client.HTTPException, orjson.JSONDecodeError) as error:
-        raise GoldenFailed(f"The live endpoint gave no answer that can be read: {error!r}") from error
+        raise GoldenFailed(
+            say("The live endpoint gave no answer that can be read: {error}", error=repr(error))
+        ) from error
     finally:
         connection.close()

@@ -21,6 +21,8 @@ BACK_OFF_S = (0.0, 0.2, 1.0, 2.0, 5.0, 10.0)
 _CRASH_WINDOW_S = 30.0
 _LOOK_EVERY_S = 1.0
 _MAX_MISSED_LOOKS = 5
+#: Until a new front must answer. On a busy machine its imports take longer than the looks that a running one may miss.
+_START_TIMEOUT_S = 60.0
 
 
 class PortInUse(Exception):
@@ -41,6 +43,8 @@ class FrontKeeper:
         self._looked_at = 0.0
         self._look: asyncio.Task[None] | None = None
         self._missed = 0
+        self._answered = False
+        self._started_at = 0.0
         self.healthy = False
         self.counters: tuple[EndpointCounters, ...] = ()
 
@@ -52,6 +56,7 @@ class FrontKeeper:
         if saved.host == self._host and self.port in (0, saved.port) and self._paths.control.exists():
             self.port = saved.port
             self._process = process
+            self._answered = True
             logger.info("Took over the front with pid %d.", process.pid)
         else:
             process.kill()
@@ -105,6 +110,7 @@ class FrontKeeper:
 
     def _spawn(self) -> None:
         listener = self._listener or self._listen()
+        self._missed, self._answered, self._started_at = 0, False, time.monotonic()
         self._process = spawn(
             "modelkit.serving.front",
             [
@@ -140,10 +146,12 @@ class FrontKeeper:
         try:
             reply = await ask(str(self._paths.control), Ask.STATS, timeout_s=5.0)
             self.counters = tuple(EndpointCounters.model_validate(row) for row in orjson.loads(reply.body)["counters"])
-            self.healthy, self._missed = True, 0
+            self.healthy, self._missed, self._answered = True, 0, True
         except (OSError, ValueError):
-            self._missed += 1
             self.healthy = False
+            if not self._answered and time.monotonic() - self._started_at < _START_TIMEOUT_S:
+                return
+            self._missed += 1
             if self._missed >= _MAX_MISSED_LOOKS and self._process is not None:
                 logger.error("The front no longer answers and is ended.")
                 self._missed = 0

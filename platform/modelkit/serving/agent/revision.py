@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,7 @@ from modelkit.serving.paths import ServingPaths
 from modelkit.serving.plan import DesiredRevision, EndpointKey, GoldenReplay, ObservedRevision, Phase, RevisionStatus
 from modelkit.serving.runner import EXIT_UNLOADABLE
 from modelkit.serving.wire import Ask, ask
+from modelkit.wording import both, said_by, say, unpack
 
 logger = logging.getLogger("modelkit.serving.agent")
 
@@ -147,7 +149,8 @@ class Revision:
         delay_s = BACK_OFF_S[min(len(self._crashes), len(BACK_OFF_S)) - 1]
         self.ready = False
         count = len(self._crashes)
-        self.reason = f"The runner died, {count} in a minute; next start in {delay_s:g} s. {self._last_words()}".strip()
+        died = say("The runner died, {count} in a minute; next start in {delay_s:g} s.", count=count, delay_s=delay_s)
+        self.reason = both(died, self._last_words())
         logger.warning("%s: %s", self.name, self.reason)
         self._task = asyncio.create_task(self._restart(delay_s))
 
@@ -182,7 +185,7 @@ class Revision:
             self.golden = await self._live_replay(self)
             self._judge(self.golden)
         except (CannotStart, golden.GoldenFailed, OSError, ValueError) as error:
-            await self._fail(str(error) or type(error).__name__)
+            await self._fail(said_by(error))
         except Exception as error:
             logger.exception("%s: bringing it up failed.", self.name)
             await self._fail(f"{type(error).__name__}: {error}")
@@ -206,9 +209,11 @@ class Revision:
         try:
             self.manifest = await asyncio.to_thread(bundle.verify, folder)
         except UserError as error:
-            raise CannotStart(f"{error.message} {error.hint}".strip()) from error
+            raise CannotStart(both(error.message, error.hint)) from error
         if self.manifest.digest != self.spec.digest:
-            raise CannotStart("The bundle on this host is not the one that was deployed. Deploy the version again.")
+            raise CannotStart(
+                say("The bundle on this host is not the one that was deployed. Deploy the version again.")
+            )
 
     def _judge(self, replay: GoldenReplay) -> None:
         assert self.manifest is not None  # noqa: S101  read by _check_bundle
@@ -233,23 +238,24 @@ class Revision:
                 await asyncio.sleep(0.01)
             if self._process.alive():
                 self._process.kill()
-                raise CannotStart(f"The model did not load within {LOAD_TIMEOUT_S:.0f} s.")
+                raise CannotStart(say("The model did not load within {seconds:.0f} s.", seconds=LOAD_TIMEOUT_S))
             if self._process.returncode == EXIT_UNLOADABLE:
                 break
             logger.warning("%s: the runner died while loading (attempt %d).", self.name, attempt)
         raise CannotStart(self._why_unloadable())
 
     def _why_unloadable(self) -> str:
-        with contextlib.suppress(OSError):
-            return Path(f"{self.socket}.failed").read_text()
-        return f"The runner died while loading the model. {self._last_words()}"
+        with contextlib.suppress(OSError, ValueError):
+            told: str = unpack(json.loads(Path(f"{self.socket}.failed").read_text()))
+            return told
+        return both(say("The runner died while loading the model."), self._last_words())
 
     def _last_words(self) -> str:
         code = self._process.returncode if self._process is not None else None
         if code is not None and code < 0:
-            return f"It was ended by signal {-code}."
+            return say("It was ended by signal {number}.", number=-code)
         lines = [line for line in tail(self.log, 5) if line.strip()]
-        return f"Its last words: {lines[-1][:200]}" if code and lines else ""
+        return say("Its last words: {words}", words=lines[-1][:200]) if code and lines else ""
 
     async def _fail(self, reason: str) -> None:
         self.reason = reason
@@ -266,7 +272,7 @@ class Revision:
             await self._start_runner()
         except (CannotStart, OSError) as error:
             # It has answered before, so it is tried again, later; `watch` sees that it does not live.
-            self.reason = str(error)
+            self.reason = said_by(error)
             if self._process is not None:
                 self._process.kill()
             logger.error("%s: %s", self.name, error)

@@ -37,6 +37,7 @@ from modelkit.serving.plan import (
     Start,
     plan,
 )
+from modelkit.wording import say
 
 logger = logging.getLogger("modelkit.serving.agent")
 
@@ -201,7 +202,7 @@ class Agent:
         until = time.monotonic() + _FRONT_WAIT_S
         while not await self._push_routing():
             if time.monotonic() > until:
-                raise golden.GoldenFailed("The front does not answer, so the live path could not be checked.")
+                raise golden.GoldenFailed(say("The front does not answer, so the live path could not be checked."))
             await asyncio.sleep(0.05)
         workspace, name = revision.key
         return await golden.replay_live(

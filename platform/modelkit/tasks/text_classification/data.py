@@ -53,11 +53,19 @@ def load(ref: DatasetRef) -> Dataset:
         table = pq.read_table(ref.path / "rows.parquet", columns=["row_id", "split", "text", "label"])
     except FileNotFoundError as error:
         raise UserError(
-            "dataset_missing", f"The files of {ref.ref} are not there: {error.filename}.", "Upload the dataset again."
+            "dataset_missing",
+            "The files of {ref} are not there: {file}.",
+            "Upload the dataset again.",
+            ref=ref.ref,
+            file=error.filename,
         ) from None
     except (ValueError, OSError) as error:
         raise UserError(
-            "dataset_invalid", f"The files of {ref.ref} cannot be read: {error}", "Upload the dataset again."
+            "dataset_invalid",
+            "The files of {ref} cannot be read: {error}",
+            "Upload the dataset again.",
+            ref=ref.ref,
+            error=error,
         ) from None
     labels: list[str] = about["labels"]
     index = {label: position for position, label in enumerate(labels)}
@@ -73,21 +81,24 @@ def load(ref: DatasetRef) -> Dataset:
     }
     dataset = Dataset(labels, **parts)
     if not len(dataset.train):
-        raise UserError("no_training_rows", f"{ref.ref} has no rows to train on.", "Upload a file with more rows.")
+        raise UserError(
+            "no_training_rows", "{ref} has no rows to train on.", "Upload a file with more rows.", ref=ref.ref
+        )
     if len(np.unique(dataset.train.targets)) < 2:
         raise UserError(
             "one_class",
-            f"All training rows of {ref.ref} carry one label, so there is nothing to tell apart.",
+            "All training rows of {ref} carry one label, so there is nothing to tell apart.",
             "Map the right column to the label, or add rows of a second class.",
+            ref=ref.ref,
         )
     return dataset
 
 
-def examples(ref: DatasetRef, split: str) -> tuple[list[Any], list[Any]]:
-    """Inputs for a `Predictor` and the true labels of a split, as `metrics.score` takes them."""
+def examples(ref: DatasetRef, split: str) -> tuple[list[str], list[Any], list[Any]]:
+    """The ids of a split's rows, inputs for a `Predictor`, and the true labels as `metrics.score` takes them."""
     dataset = load(ref)
     part: Split = getattr(dataset, split)
-    return list(part.texts), [dataset.labels[target] for target in part.targets]
+    return list(part.row_ids), list(part.texts), [dataset.labels[target] for target in part.targets]
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], pad_id: int) -> list[list[int]]:

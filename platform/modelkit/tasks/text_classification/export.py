@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,12 @@ def write_bundle(
     metrics: Mapping[str, float],
     metrics_split: str,
     lineage: Mapping[str, Any],
+    write_evaluated: Callable[[Path], None],
 ) -> bundles.Manifest:
-    """Write and seal the bundle folder `target`, replacing what a killed attempt left there."""
+    """Write and seal the bundle folder `target`, replacing what a killed attempt left there.
+
+    `write_evaluated` adds what the model answered for the rows it was measured on.
+    """
     model = copy.deepcopy(model).cpu().float().eval()
     with disk_full_is_user_error():
         shutil.rmtree(target, ignore_errors=True)
@@ -102,7 +106,9 @@ def write_bundle(
         write_graph(model, target / GRAPH)
         # The encoder under its own names: the bundle is itself a base model folder, `AutoModel` opens it.
         weights = {name: tensor.contiguous() for name, tensor in model.encoder.state_dict().items()}
-        weights |= {f"classifier.{name}": tensor.contiguous() for name, tensor in model.head.state_dict().items()}
+        weights |= {
+            f"{bundles.HEAD_PREFIX}{name}": tensor.contiguous() for name, tensor in model.head.state_dict().items()
+        }
         save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
         model.encoder.config.to_json_file(target / "config.json")
         tokenizer.save(str(target / TOKENIZER))
@@ -111,6 +117,7 @@ def write_bundle(
             inputs=list(golden_texts), outputs=answer_with_model(model, tokenizer, pad_id, labels, golden_texts)
         )
         (target / bundles.GOLDEN).write_text(golden.model_dump_json())
+        write_evaluated(target)
         return bundles.seal(
             target,
             bundles.Manifest(

@@ -25,6 +25,7 @@ from modelkit.training.oom import MicroBatch, is_out_of_memory
 from modelkit.training.pace import Pace
 from modelkit.training.precision import autocast
 from modelkit.training.schedule import learning_rate_factor
+from modelkit.wording import say
 
 log = logging.getLogger(__name__)
 
@@ -199,9 +200,11 @@ class FineTuning:
         if not np.isfinite(value):
             raise UserError(
                 "loss_not_finite",
-                f"The loss became {value} at step {self.step + 1}, so training cannot go on.",
+                "The loss became {value} at step {step}, so training cannot go on.",
                 "Lower the learning rates, lengthen the warm-up, or set the precision to fp32.",
                 field="params.learning_rate",
+                value=value,
+                step=self.step + 1,
             )
         if params.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.trained, params.clip_norm)
@@ -316,15 +319,22 @@ class FineTuning:
         self.micro.rows = state["micro_rows"]
         self.curve_loss, self.curve_steps = state["curve"]
         log.info("Resuming from step %d of %d", self.step, self.steps)
-        self.ctx.reporter.notice("resumed", f"Going on from the checkpoint of step {self.step} of {self.steps}.")
+        self.ctx.reporter.notice(
+            "resumed", say("Going on from the checkpoint of step {step} of {steps}.", step=self.step, steps=self.steps)
+        )
 
     def _finish_early(self) -> None:
         if self.validated_step != self.step:
             self._validate()
         self.ctx.reporter.notice(
             "budget_spent",
-            f"The time budget of {self.budget_s:.0f} s was spent at step {self.step} of {self.steps}; "
-            "the best checkpoint so far becomes the model.",
+            say(
+                "The time budget of {seconds:.0f} s was spent at step {step} of {steps}; the best "
+                "checkpoint so far becomes the model.",
+                seconds=self.budget_s,
+                step=self.step,
+                steps=self.steps,
+            ),
             level="warning",
         )
         self._restore_best()
@@ -334,7 +344,11 @@ class FineTuning:
         if self.best.exhausted:
             self.ctx.reporter.notice(
                 "stopped_early",
-                f"{self.best.waited} epochs brought nothing better than step {self.best.step}; training ended there.",
+                say(
+                    "{epochs} epochs brought nothing better than step {step}; training ended there.",
+                    epochs=self.best.waited,
+                    step=self.best.step,
+                ),
             )
         if self.best.step in (-1, self.step):
             return
@@ -342,7 +356,7 @@ class FineTuning:
         if checkpoint is None:
             self.ctx.reporter.notice(
                 "best_checkpoint_lost",
-                "The best checkpoint can no longer be read; the last weights become the model.",
+                say("The best checkpoint can no longer be read; the last weights become the model."),
                 level="warning",
             )
             return

@@ -151,12 +151,13 @@ def choose(
 ) -> tuple[Head, list[dict[str, Any]]]:
     """The head whose strength does best on validation, fitted on train, and the curve of all that were tried.
 
-    Equal results go to the lower validation loss. Without validation rows the strength is `DEFAULT_STRENGTH`.
+    A strength is judged by the mean of its own result and its neighbours': on few rows the best single one is partly
+    luck. Equal ones go to the lower validation loss. Without validation rows the strength is `DEFAULT_STRENGTH`.
     """
     stop = ctx.reporter.should_stop
     if validation is None:
         return fit(embeddings, targets, weights, DEFAULT_STRENGTH, should_stop=stop), []
-    ranked: list[tuple[tuple[float, float], Head]] = []
+    heads: list[Head] = []
     curve: list[dict[str, Any]] = []
     head: Head | None = None
     for strength in STRENGTHS:
@@ -164,6 +165,11 @@ def choose(
         values = measure_logits(validation[1], head.logits(validation[0]))
         curve.append({"strength": strength, **values})
         log.info("Head with strength %g: validation accuracy %.4f", strength, values["accuracy"])
-        rank = (values[optimise_for] if higher_is_better else -values[optimise_for], -values["loss"])
-        ranked.append((rank, head))
-    return max(ranked, key=lambda entry: entry[0])[1], curve
+        heads.append(head)
+    sign = 1.0 if higher_is_better else -1.0
+
+    def rank(position: int) -> tuple[float, float]:
+        around = curve[max(0, position - 1) : position + 2]
+        return sign * sum(point[optimise_for] for point in around) / len(around), -curve[position]["loss"]
+
+    return heads[max(range(len(heads)), key=rank)], curve

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,25 +67,40 @@ class Classifier(nn.Module):
         return logits
 
 
+_LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_bytes())
     except FileNotFoundError:
-        raise UserError("base_model_invalid", f"{folder.name} has no config.json.", _HINT, field="base_model") from None
+        raise UserError(
+            "base_model_invalid", "{folder} has no config.json.", _HINT, field="base_model", folder=folder.name
+        ) from None
     except ValueError as error:
         raise UserError(
-            "base_model_invalid", f"config.json of {folder.name} is no JSON: {error}", _HINT, field="base_model"
+            "base_model_invalid",
+            "config.json of {folder} is no JSON: {error}",
+            _HINT,
+            field="base_model",
+            folder=folder.name,
+            error=error,
         ) from None
     if not isinstance(config, dict) or "model_type" not in config:
         raise UserError(
-            "base_model_invalid", f"config.json of {folder.name} names no model_type.", _HINT, field="base_model"
+            "base_model_invalid",
+            "config.json of {folder} names no model_type.",
+            _HINT,
+            field="base_model",
+            folder=folder.name,
         )
     if "auto_map" in config:
         raise UserError(
             "remote_code",
-            f"{folder.name} brings Python code of its own, which is never run here.",
+            "{folder} brings Python code of its own, which is never run here.",
             "Choose a model whose architecture transformers knows.",
             field="base_model",
+            folder=folder.name,
         )
     return config
 
@@ -96,20 +112,25 @@ def _check_weights(folder: Path) -> None:
     if pickles:
         raise UserError(
             "pickle_weights",
-            f"{folder.name} holds its weights as {pickles[0]}, a pickle, which can run code when it is opened.",
+            "{folder} holds its weights as {name}, a pickle, which can run code when it is opened.",
             "Convert the weights to model.safetensors, then add the folder again.",
             field="base_model",
+            folder=folder.name,
+            name=pickles[0],
         )
-    raise UserError("base_model_invalid", f"{folder.name} has no model.safetensors.", _HINT, field="base_model")
+    raise UserError(
+        "base_model_invalid", "{folder} has no model.safetensors.", _HINT, field="base_model", folder=folder.name
+    )
 
 
 def _check_tokenizer(folder: Path) -> None:
     if not any(any(folder.glob(pattern)) for pattern in _VOCABULARIES):
         raise UserError(
             "base_model_invalid",
-            f"{folder.name} has no tokenizer: neither tokenizer.json nor a vocabulary.",
+            "{folder} has no tokenizer: neither tokenizer.json nor a vocabulary.",
             _HINT,
             field="base_model",
+            folder=folder.name,
         )
 
 
@@ -122,47 +143,86 @@ def load_base(ref: BaseModelRef, max_length: int) -> Base:
     folder = ref.path
     config = _read_config(folder)
     _check_weights(folder)
-    _check_tokenizer(folder)
     if config.get("is_encoder_decoder"):
-        raise UserError("base_model_unsupported", f"{ref.id} is an encoder with a decoder.", _HINT, field="base_model")
+        raise UserError(
+            "base_model_unsupported", "{model} is an encoder with a decoder.", _HINT, field="base_model", model=ref.id
+        )
+    tokenizer, pad_id = load_tokenizer(ref, max_length)
+    try:
+        encoder, report = AutoModel.from_pretrained(
+            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **_LOCAL
+        )
+    except Exception as error:  # transformers raises whatever the damaged file provokes
+        log.info("Loading %s failed", ref.id, exc_info=True)
+        raise UserError(
+            "base_model_invalid",
+            "{model} cannot be loaded: {error}",
+            _HINT,
+            field="base_model",
+            model=ref.id,
+            error=str(error).splitlines()[0],
+        ) from error
+    missing = [name for name in report["missing_keys"] if "pooler" not in name]
+    if missing:
+        raise UserError(
+            "base_model_invalid",
+            "The weights of {model} lack {count} of its tensors, the first being {first}.",
+            _HINT,
+            field="base_model",
+            model=ref.id,
+            count=len(missing),
+            first=missing[0],
+        )
+    width = getattr(encoder.config, "hidden_size", None)
+    if width is None:
+        raise UserError(
+            "base_model_unsupported", "{model} is no text encoder.", _HINT, field="base_model", model=ref.id
+        )
+    return Base(encoder, tokenizer, pad_id=pad_id, width=width)
+
+
+def load_tokenizer(ref: BaseModelRef, max_length: int) -> tuple[Tokenizer, int]:
+    """The tokenizer of a Hugging Face folder, cutting at `max_length` and never padding, and the id that pads.
+
+    Raises UserError `base_model_invalid`, `base_model_unsupported`, `remote_code` or `max_length_unsupported`.
+    """
+    config = _read_config(ref.path)
+    _check_tokenizer(ref.path)
     positions = config.get("max_position_embeddings")
     # RoBERTa and its kin start counting positions after the padding index.
     usable = positions - (config.get("pad_token_id") or 0) - 1 if positions == 514 else positions
     if isinstance(usable, int) and max_length > usable:
         raise UserError(
             "max_length_unsupported",
-            f"{ref.id} reads at most {usable} tokens, fewer than the {max_length} asked for.",
-            f"Set the longest text to {usable} or less.",
+            "{model} reads at most {usable} tokens, fewer than the {max_length} asked for.",
+            "Set the longest text to {usable} or less.",
             field="params.max_length",
+            model=ref.id,
+            usable=usable,
+            max_length=max_length,
         )
-    options = {"local_files_only": True, "trust_remote_code": False}
     try:
-        encoder, report = AutoModel.from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
-        )
-        fast = AutoTokenizer.from_pretrained(folder, **options)
+        fast = AutoTokenizer.from_pretrained(ref.path, **_LOCAL)
     except Exception as error:  # transformers raises whatever the damaged file provokes
-        log.info("Loading %s failed", ref.id, exc_info=True)
-        raise UserError(
-            "base_model_invalid", f"{ref.id} cannot be loaded: {str(error).splitlines()[0]}", _HINT, field="base_model"
-        ) from error
-    missing = [name for name in report["missing_keys"] if "pooler" not in name]
-    if missing:
+        log.info("The tokenizer of %s failed", ref.id, exc_info=True)
         raise UserError(
             "base_model_invalid",
-            f"The weights of {ref.id} lack {len(missing)} of its tensors, the first being {missing[0]}.",
+            "The tokenizer of {model} cannot be loaded: {error}",
             _HINT,
             field="base_model",
-        )
-    width = getattr(encoder.config, "hidden_size", None)
+            model=ref.id,
+            error=str(error).splitlines()[0],
+        ) from error
     backend = getattr(fast, "backend_tokenizer", None)
-    if width is None or not isinstance(backend, Tokenizer):
-        raise UserError("base_model_unsupported", f"{ref.id} is no text encoder.", _HINT, field="base_model")
+    if not isinstance(backend, Tokenizer):
+        raise UserError(
+            "base_model_unsupported", "{model} is no text encoder.", _HINT, field="base_model", model=ref.id
+        )
     # A copy by way of its file format: exactly what the bundle will hold.
     tokenizer = Tokenizer.from_str(backend.to_str())
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
-    return Base(encoder, tokenizer, pad_id=fast.pad_token_id or 0, width=width)
+    return tokenizer, fast.pad_token_id or 0
 
 
 def freeze_embeddings(encoder: nn.Module) -> None:

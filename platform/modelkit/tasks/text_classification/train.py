@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
+from tokenizers import Tokenizer
 
 from modelkit.contracts import Outcome, RunContext, TrainJob
 from modelkit.evaluation import parity
+from modelkit.evaluation import rows as evaluated_rows
 from modelkit.tasks.text_classification import data, export, head, metrics
 from modelkit.tasks.text_classification.finetune import Encoded, FineTuning, predict_logits
-from modelkit.tasks.text_classification.model import Base, Classifier, freeze_embeddings, load_base
+from modelkit.tasks.text_classification.model import Base, Classifier, freeze_embeddings, load_base, load_tokenizer
 from modelkit.tasks.text_classification.predict import softmax
 from modelkit.tasks.text_classification.spec import SPEC, Params
 from modelkit.training.checkpoints import disk_full_is_user_error
 from modelkit.training.precision import choose_precision
+from modelkit.wording import say
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +52,7 @@ def run(ctx: RunContext, job: TrainJob) -> Outcome:
         Encoded.of(data.tokenize(base.tokenizer, part.texts, base.pad_id), part.targets)
         for part in (dataset.train, dataset.validation)
     )
-    _show_first_batch(ctx, params, base, dataset, train)
+    _show_first_batch(ctx, params, base.tokenizer, base.pad_id, dataset, train)
     _warn_of_unknown_words(ctx, job, base, train)
 
     reporter.phase("training")
@@ -71,8 +75,17 @@ def run(ctx: RunContext, job: TrainJob) -> Outcome:
     )
     values = metrics.measure_logits(part.targets, logits)
     reporter.metrics(values, step=0, split=split)
-    for name, content in metrics.report(dataset.labels, split, part, softmax(logits), params.seed).items():
+    probabilities = softmax(logits)
+    for name, content in metrics.report(dataset.labels, split, part, probabilities, params.seed).items():
         _artifact(ctx, name, content)
+    write_evaluated = partial(
+        evaluated_rows.write,
+        split=split,
+        row_ids=part.row_ids,
+        truth=[dataset.labels[target] for target in part.targets],
+        predicted=[dataset.labels[best] for best in probabilities.argmax(axis=1)],
+        scores=probabilities.max(axis=1),
+    )
 
     reporter.phase("exporting")
     reporter.progress(EXPORTING)
@@ -94,6 +107,7 @@ def run(ctx: RunContext, job: TrainJob) -> Outcome:
             "params": params.model_dump(mode="json"),
             **job.lineage,
         },
+        write_evaluated=write_evaluated,
     )
 
     reporter.phase("parity")
@@ -173,17 +187,34 @@ def _train(
     ).train()
 
 
-def _show_first_batch(ctx: RunContext, params: Params, base: Base, dataset: data.Dataset, train: Encoded) -> None:
+def preview(ctx: RunContext, job: TrainJob) -> None:
+    """The artifact `first_batch` without a training: what `run` would feed first, from the same tokenizer and collator.
+
+    Reads as `run` does and raises the same UserErrors, but loads no weights.
+    """
+    params = cast(Params, job.params)
+    dataset = data.load(job.dataset)
+    tokenizer, pad_id = load_tokenizer(job.base_model, params.max_length)
+    train = Encoded.of(data.tokenize(tokenizer, dataset.train.texts, pad_id), dataset.train.targets)
+    _show_first_batch(ctx, params, tokenizer, pad_id, dataset, train)
+
+
+def _show_first_batch(
+    ctx: RunContext, params: Params, tokenizer: Tokenizer, pad_id: int, dataset: data.Dataset, train: Encoded
+) -> None:
     """The artifact `first_batch`: rows that went through the collator, read back from its tensors."""
     rows = data.plan_epoch(train.lengths, params.batch_size, seed=params.seed, epoch=0)[0][:SHOWN_ROWS]
-    batch = data.collate([train.ids[row] for row in rows], base.pad_id, "cpu")
+    batch = data.collate([train.ids[row] for row in rows], pad_id, "cpu")
     texts = [dataset.train.texts[row] for row in rows]
     labels = [dataset.labels[train.targets[row]] for row in rows]
     content = {
-        "rows": data.describe_batch(batch, texts, labels, base.tokenizer),
+        "rows": data.describe_batch(batch, texts, labels, tokenizer),
+        "shape": [len(rows), int(batch["input_ids"].shape[1])],
         "max_length": params.max_length,
         "truncated_fraction": float((train.lengths >= params.max_length).mean()),
         "mean_tokens": float(train.lengths.mean()),
+        "unknown_fraction": data.unknown_fraction(tokenizer, train.ids),
+        "train_rows": len(train),
     }
     _artifact(ctx, "first_batch", content)
 
@@ -194,8 +225,12 @@ def _warn_of_unknown_words(ctx: RunContext, job: TrainJob, base: Base, train: En
     if unknown > UNKNOWN_WORTH_A_WARNING:
         ctx.reporter.notice(
             "unknown_tokens",
-            f"{unknown:.0%} of the tokens are unknown to {job.base_model.id}: it cannot tell those words apart. "
-            "Choose a base model made for the language of your texts.",
+            say(
+                "{unknown:.0%} of the tokens are unknown to {model}: it cannot tell those words apart. "
+                "Choose a base model made for the language of your texts.",
+                unknown=unknown,
+                model=job.base_model.id,
+            ),
             level="warning",
         )
 

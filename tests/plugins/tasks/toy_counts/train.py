@@ -42,6 +42,21 @@ def run(ctx: RunContext, job: TrainJob) -> Outcome:
     return Outcome(bundle=_export(ctx, job), metrics={"accuracy": 0.5}, split="test")
 
 
+def preview(ctx: RunContext, job: TrainJob) -> None:
+    """One row, with the process that made it as its token."""
+    if job.params.ending == "user_error":
+        _end("user_error", ctx.scratch)
+    content = {
+        "rows": [{"text": "hello", "label": "yes", "tokens": [str(os.getpid())]}],
+        "shape": [1, 1],
+        "max_length": 8,
+        "truncated_fraction": 0.0,
+        "mean_tokens": 1.0,
+        "unknown_fraction": 0.0,
+    }
+    (ctx.scratch / "artifacts" / "first_batch.json").write_text(json.dumps(content))
+
+
 def _resume(scratch: Path) -> int:
     steps = [int(path.name.removeprefix("step-")) for path in (scratch / "checkpoints").glob("step-*")]
     return max(steps, default=0)
@@ -67,7 +82,7 @@ def _end(how: str, scratch: Path) -> None:
         case "disk_full":
             # On a small file system the write itself fails; elsewhere say what it would have said.
             filler = scratch / "filler"
-            if shutil.disk_usage(scratch).total < 64 << 20:
+            if shutil.disk_usage(scratch).total < 1 << 30:
                 with filler.open("wb") as file:
                     while True:
                         file.write(bytes(1 << 20))

@@ -1,29 +1,7 @@
-"""Forks one child session per job from a process that has the heavy libraries imported already.
-
-    python -m modelkit.launcher --socket PATH [--jobs FOLDER] [--preload torch,...] [--stop-timeout SECONDS]
-
-A cold `import torch, transformers` takes 5 to 10 s; a fork of this process runs user code some 15 ms after the request.
-For that to be safe the process stays single-threaded, runs no tensor operation and never touches CUDA.
-
-The protocol is one JSON object a line over a Unix socket, in both directions:
-
-    {"op": "ping"}                                  -> {"ok": true, "pid", "threads", "preloaded": [...], "children": n}
-    {"op": "launch", "job_dir", "attempt", "device", "threads", "nice", "env": {...}}
-                                                    -> {"ok": true, "pid", "started_at", "attempt", "already": bool}
-    {"op": "list"}                                  -> {"ok": true, "children": [{"job_dir", "pid", "started_at", ...}]}
-    {"op": "stop", "job_dir", "mode": "cancel"|"stop"}  -> {"ok": true}       asks; the child ends at its next step
-    {"op": "kill", "job_dir"}                       -> {"ok": true, "killed": bool}      SIGKILL to the child's session
-
-One child per folder, held by the folder's lock: a launch beside a living child answers with that child (`already`).
-SIGTERM asks every child to checkpoint and stop, and waits. A SIGKILL of this process leaves the children running; the
-next launcher finds them by pid and start time, and workers follow their files all the while. Knows no database.
-"""
+"""The launcher's event loop: requests from the socket, ends of children, the stop of the whole product."""
 
 from __future__ import annotations
 
-import argparse
-import gc
-import importlib
 import json
 import logging
 import os
@@ -32,20 +10,18 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import psutil
 
-from modelkit.jobfolder import CREATE_TIME_TOLERANCE_S, Child, JobFolder, write_json
+from modelkit.jobfolder import Child, JobFolder, write_json
+from modelkit.launcher.child import LockHeld, become_child, free_from_strays, kill_session
 
 logger = logging.getLogger("tuneyard.launcher")
 
-#: What a training imports before its own code; modules missing here (an installation without them) are skipped.
-DEFAULT_PRELOAD = "torch,transformers,transformers.models.auto.modeling_auto,transformers.models.bert.modeling_bert"
 POLL_S = 0.2
 REQUEST_LIMIT_BYTES = 1 << 20
 
@@ -55,7 +31,7 @@ class Refused(Exception):
 
 
 class Launcher:
-    """The event loop: requests from the socket, ends of children, the stop of the whole product."""
+    """Owns the socket and knows the children."""
 
     def __init__(self, *, socket_path: Path, jobs: Path, preloaded: list[str], stop_timeout_s: float) -> None:
         self._jobs = jobs
@@ -143,7 +119,7 @@ class Launcher:
             if operation is None:
                 raise Refused("op must be one of ping, launch, list, stop, kill")
             return {"ok": True, **operation(**request)}
-        except (Refused, ValueError, TypeError, AttributeError) as error:
+        except (Refused, LockHeld, ValueError, TypeError, AttributeError) as error:
             return {"ok": False, "error": str(error)}
         except OSError as error:
             logger.exception("A request failed.")
@@ -173,7 +149,7 @@ class Launcher:
             child = folder.child()
             if child is not None and child.alive:
                 return _describe(child, already=True)
-            lock = _free_from_strays(folder, child)
+            lock = free_from_strays(folder, child)
         try:
             folder.clear_attempt()
             child = self._fork(
@@ -201,7 +177,7 @@ class Launcher:
         child = self._children.get(folder.path) or folder.child()
         if child is None or not child.alive:
             return {"killed": False}
-        _kill_session(child)
+        kill_session(child)
         return {"killed": True}
 
     def _folder(self, job_dir: str) -> JobFolder:
@@ -224,7 +200,7 @@ class Launcher:
         pid = os.fork()
         if pid == 0:
             os.close(gate_write)
-            _become_child(
+            become_child(
                 folder, keep=lock, gate=gate_read, attempt=attempt, device=device, threads=threads, nice=nice, env=env
             )
         try:
@@ -250,12 +226,12 @@ class Launcher:
             path = next((path for path, child in self._children.items() if child.pid == found.si_pid), None)
             if path is not None:
                 # Data loaders or ranks of a killed child would go on computing, and hold the folder's lock.
-                _kill_session(self._children[path])
+                kill_session(self._children[path])
             _, status = os.waitpid(found.si_pid, 0)
             if path is not None:
                 self._ended(path, returncode=os.waitstatus_to_exitcode(status))
         for path in [path for path in self._foreign if not self._children[path].alive]:
-            _kill_session(self._children[path])
+            kill_session(self._children[path])
             self._ended(path, returncode=None)
 
     def _ended(self, path: Path, *, returncode: int | None) -> None:
@@ -293,7 +269,7 @@ class Launcher:
                 os.read(self._wake_read, 4096)
             self._reap()
         for child in self._children.values():
-            _kill_session(child)
+            kill_session(child)
         deadline = time.monotonic() + 5.0
         while self._children and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -301,77 +277,8 @@ class Launcher:
         self._listener.close()
 
 
-# --- in the child ---------------------------------------------------------------------------------------------------
-
-
-def _become_child(
-    folder: JobFolder, *, keep: int, gate: int, attempt: int, device: str, threads: int, nice: int, env: dict[str, str]
-) -> NoReturn:
-    """Turn this fresh fork into the job's process; returns to nobody."""
-    status = 70
-    try:
-        os.setsid()
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        if os.read(gate, 1) != b"!":
-            os._exit(status)
-        log = os.open(folder.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        null = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((null, 0), (log, 1), (log, 2)):
-            os.dup2(source, target)
-        for low, high in ((3, keep), (keep + 1, 65536)):
-            os.closerange(low, high)
-        sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
-        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
-        os.environ.update(env)
-        os.nice(nice)
-        with suppress(OSError):
-            # When memory runs out, a training goes before the database or a serving process.
-            Path("/proc/self/oom_score_adj").write_text("500")
-        os.chdir(folder.path)
-        gc.enable()
-        from modelkit import run
-
-        status = run.main(folder.path, attempt=attempt, device=device, threads=threads)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        # Not sys.exit: the launcher's own exit handlers and open files are none of the child's business.
-        os._exit(status)
-
-
-def _kill_session(child: Child) -> None:
-    """SIGKILL to everything in the session that `child` leads or led, whatever process group it moved to."""
-    with suppress(psutil.Error):
-        if psutil.Process(child.pid).create_time() - child.started_at > CREATE_TIME_TOLERANCE_S:
-            return  # the pid belongs to somebody else by now, and with it perhaps a session of that number
-    for pid in psutil.pids():
-        with suppress(ProcessLookupError):
-            if os.getsid(pid) == child.pid:
-                os.kill(pid, signal.SIGKILL)
-
-
-def _free_from_strays(folder: JobFolder, child: Child | None) -> int:
-    """The lock of a folder whose child is dead while something it started still lives; raises Refused."""
-    if child is not None:
-        _kill_session(child)
-    for _ in range(50):
-        lock = folder.lock()
-        if lock is not None:
-            return lock
-        time.sleep(0.02)
-    raise Refused(f"{folder.path} is locked by a process that is not the job's child")
-
-
 def _describe(child: Child, **more: Any) -> dict[str, Any]:
     return {"pid": child.pid, "started_at": child.started_at, "attempt": child.attempt, **more}
-
-
-# --- start ----------------------------------------------------------------------------------------------------------
 
 
 def _listen(path: Path) -> socket.socket:
@@ -391,65 +298,3 @@ def _listen(path: Path) -> socket.socket:
     listener.listen(64)
     listener.setblocking(False)
     return listener
-
-
-def preload(names: list[str]) -> list[str]:
-    """Import modules, saying which could not be; returns those imported."""
-    done = []
-    for name in names:
-        began = time.monotonic()
-        try:
-            importlib.import_module(name)
-        except Exception as error:  # a broken plugin must not keep every other task from running
-            logger.warning("%s is not preloaded: %s: %s", name, type(error).__name__, error)
-            continue
-        done.append(name)
-        logger.info("Preloaded %s in %.1f s.", name, time.monotonic() - began)
-    return done
-
-
-def _recipes() -> list[str]:
-    """The training module of every task, so that the first batch waits for no import."""
-    from modelkit import catalog
-
-    return [f"modelkit.tasks.{name}.train" for name in catalog.tasks()]
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m modelkit.launcher", description=__doc__.splitlines()[0])
-    parser.add_argument("--socket", type=Path, required=True)
-    home = Path(os.environ.get("TUNEYARD_HOME", "") or "var")
-    parser.add_argument("--jobs", type=Path, default=home / "jobs", help="the folder that holds the job folders")
-    parser.add_argument("--preload", default=DEFAULT_PRELOAD, help="modules, separated by commas; recipes come on top")
-    parser.add_argument("--stop-timeout", type=float, default=20.0, help="seconds that checkpoints may take at a stop")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    # Thread pools do not survive a fork: none may start here. The child sets its own numbers.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
-    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    options.jobs.mkdir(parents=True, exist_ok=True)
-    names = [name for name in options.preload.split(",") if name]
-    preloaded = preload(names + (_recipes() if names else []))
-    # What is alive now stays: the collector leaves these pages alone, and they stay shared with the children.
-    gc.collect()
-    gc.freeze()
-    threads = psutil.Process().num_threads()
-    if threads > 1:
-        logger.warning("%d threads run after the imports; a forked child may find a lock held for ever.", threads)
-    launcher = Launcher(
-        socket_path=options.socket,
-        jobs=options.jobs.resolve(),
-        preloaded=preloaded,
-        stop_timeout_s=options.stop_timeout,
-    )
-    logger.info("Ready at %s.", options.socket)
-    launcher.run()
-    options.socket.unlink(missing_ok=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,89 @@
+"""Time left, phases ahead and what a job takes while it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from apps.jobs import figures, progressing
+from apps.jobs.selectors.timing import left_s, predicted_phases
+from apps.jobs.services.recording import _fold
+from tests.apps.jobs.conftest import ready as ready
+from tests.ui import jobs
+
+
+def at(job: Any, phase: str, *, entered: float, **detail: Any) -> Any:
+    job.phase = phase
+    job.progress_detail = {"phases": [{"name": phase, "at": entered, "attempt": 1}], **detail}
+    return job
+
+
+def test_time_left_counts_the_phases_ahead(ready: Any) -> None:
+    job = jobs.running(ready.developer)
+    phases = predicted_phases(job)
+    assert set(phases) == {"preparing", "loading", "training", "evaluating", "exporting", "parity", "publishing"}
+    assert sum(phases.values()) == pytest.approx(job.predicted["seconds"], rel=0.05)
+    after = sum(phases[name] for name in ("evaluating", "exporting", "parity", "publishing"))
+    looping = at(job, "training", entered=100.0, eta_s=40.0, steps=10)
+    assert left_s(looping, now=150.0) == pytest.approx(40.0 + after, abs=0.1)
+    # Before the loop counts steps, the prediction of the phase stands.
+    early = at(job, "training", entered=100.0, eta_s=0.1)
+    assert left_s(early, now=100.0) == pytest.approx(phases["training"] + after, abs=0.1)
+    last = at(job, "publishing", entered=100.0)
+    assert left_s(last, now=1000.0) == 0.0
+
+
+def test_a_busy_host_is_expected_to_stay_busy(ready: Any) -> None:
+    job = jobs.running(ready.developer)
+    ahead = sum(predicted_phases(job)[name] for name in ("exporting", "parity", "publishing"))
+    phases = [("training", 0.0, 1), ("evaluating", 1000.0, 1)]
+    job.progress_detail = {"phases": [{"name": name, "at": at_, "attempt": n} for name, at_, n in phases]}
+    job.phase = "evaluating"
+    slow = left_s(job, now=5000.0)
+    assert slow is not None
+    assert slow > 2 * ahead
+    # The wait between two attempts is no work.
+    job.progress_detail["phases"][0]["attempt"] = 0
+    assert left_s(job, now=5000.0) == pytest.approx(ahead, abs=0.1)
+
+
+def test_a_job_without_predictions_and_without_word_says_nothing(ready: Any) -> None:
+    job = jobs.running(ready.developer)
+    job.predicted = {}
+    assert left_s(at(job, "loading", entered=1.0), now=2.0) is None
+    assert left_s(at(job, "training", entered=1.0, eta_s=7.0), now=2.0) == 7.0
+
+
+def test_the_speed_of_a_phase_ends_with_it(ready: Any) -> None:
+    job = jobs.running(ready.developer)
+    job.progress_detail |= {"eta_s": 9.0, "rows_per_s": 3.0}
+    _fold(job, {"type": "phase", "name": "exporting", "t": 5.0})
+    assert "eta_s" not in job.progress_detail
+    assert "rows_per_s" not in job.progress_detail
+
+
+def test_memory_and_disk_are_known_while_it_runs(ready: Any) -> None:
+    job = jobs.running(ready.developer)
+    for second, memory in ((0, 700_000_000), (2, 1_900_000_000), (4, 800_000_000)):
+        event = {"type": "usage", "t": 1000.0 + second, "memory_bytes": memory, "peak_memory_bytes": memory}
+        event["disk_bytes"] = 50_000_000
+        jobs.events_append(job, event)
+        _fold(job, event)
+    assert job.actual["memory_bytes"] == 1_900_000_000
+    lines = {item.title: item for item in progressing.comparisons_of(job)}
+    assert lines["Memory, peak"].actual.endswith("so far")
+    drawn = figures.usage_figures(job)
+    assert set(drawn) == {"memory", "disk"}
+    assert drawn["memory"]["unit"] == "GB"
+    assert [y for _x, y in drawn["memory"]["series"][0]["points"]] == [0.7, 1.9, 0.8]
+    assert drawn["memory"]["references"][0]["value"] == pytest.approx(job.predicted["memory_bytes"] / 1e9, abs=1e-3)
+
+
+def test_the_stepper_says_how_long_the_phases_ahead_take(ready: Any) -> None:
+    job = jobs.running(ready.developer)
+    page = ready.viewer.browser().get(f"/jobs/{job.public_id}/").content.decode()
+    ahead = [step for step in progressing.steps_of(job) if step.state == "ahead"]
+    assert ahead
+    assert all(step.predicted_s for step in ahead)
+    assert page.count("<strong>Exporting</strong>about ") == 1
