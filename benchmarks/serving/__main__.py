@@ -60,8 +60,10 @@ def measure_share(stage: Stage, product: Product, options: argparse.Namespace, s
     rates: dict[str, list[float]] = defaultdict(list)
     tails, cpus = [], []
     try:
-        for server, own in [(product, script), *servers]:
-            _sound(server.name, ask(server.url, own, connections=32, seconds=WARM_S))
+        _sound("tuneyard", ask(product.url, script, connections=32, seconds=WARM_S))
+        for server, own in servers:
+            with server.awake():
+                _sound(server.name, ask(server.url, own, connections=32, seconds=WARM_S))
         for number in range(options.rounds):
             for concurrency in CONCURRENCY:
                 bound = limit.measure(concurrency=concurrency, seconds=options.seconds)
@@ -75,7 +77,8 @@ def measure_share(stage: Stage, product: Product, options: argparse.Namespace, s
                 if concurrency == 64:
                     tails.append(load.p99_ms / load.p50_ms)
             for server, own in servers:
-                load = _sound(server.name, ask(server.url, own, connections=32, seconds=options.seconds))
+                with server.awake():
+                    load = _sound(server.name, ask(server.url, own, connections=32, seconds=options.seconds))
                 rates[server.name].append(load.rate)
                 say(f"round {number + 1}, 32 callers of {server.name}: {load.rate:6.0f}/s")
     finally:

@@ -17,7 +17,8 @@ import time
 import urllib.error
 import urllib.request
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,9 +108,19 @@ class Server:
         self.close()
         raise RuntimeError(f"{self.name} does not answer; its log is {self._log.name}.")
 
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Runs only inside: an idle peer that polls its queue would take the others' time."""
+        os.killpg(self._process.pid, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGSTOP)
+
     def close(self) -> None:
         try:
             os.killpg(self._process.pid, signal.SIGTERM)
+            os.killpg(self._process.pid, signal.SIGCONT)
             self._process.wait(10)
         except ProcessLookupError:
             pass
