@@ -8,7 +8,7 @@ export TUNEYARD_VENV
 export PYTHONPATH := $(CURDIR):$(CURDIR)/platform
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-dev test test-all lint format types docs bench-training messages lock clean
+.PHONY: help run setup setup-dev test test-all lint format types docs bench-training bench-serving messages lock clean
 
 help: ## List these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ types: setup-dev ## Check types with mypy, strictly
 
 bench-training: setup-dev ## Measure training on Banking77 (20 minutes; the last line is JSON)
 	@$(BIN)/python -m benchmarks.training
+
+bench-serving: setup-dev ## Measure serving beside its peers (needs wrk; 20 minutes; the last line is JSON)
+	@$(BIN)/python -m benchmarks.serving
 
 docs: setup-dev ## Write the generated pages of docs/reference anew
 	$(BIN)/python scripts/reference.py

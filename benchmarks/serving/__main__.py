@@ -1,0 +1,161 @@
+"""Measures serving and prints one JSON object as the last line. Everything else goes to the error stream.
+
+    python -m benchmarks.serving [--rounds 3] [--seconds 5] [--only share swaps cold exact peers] [--precision int8]
+
+`share_of_limit` by concurrency is our rate over LIMIT's in the same minute; `cpu_ratio` our processor time per request
+at 32 callers over LIMIT's; figures are medians over the rounds. A figure that could not be measured is null, with the
+reason above it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.serving import exact, peers, swaps
+from benchmarks.serving.limit import Limit
+from benchmarks.serving.product import Product, cold_start_s
+from benchmarks.serving.stage import Load, Stage, ask, prepare, write_script
+
+CONCURRENCY = (1, 8, 32, 64)
+WARM_S = 2
+KEYS = (
+    "share_of_limit",
+    "cpu_ratio",
+    "p99_over_p50_at_64",
+    "vs_best_peer_at_32",
+    "best_peer",
+    "cold_start_s",
+    "exact_vs_padded",
+    "swap_failures",
+    "swap_gap_over_p50",
+    "swap_gap_p99_over_p50",
+)
+PARTS = ("cold", "exact", "share", "peers", "swaps")
+
+
+def say(text: str) -> None:
+    print(f"bench    | {text}", file=sys.stderr, flush=True)
+
+
+def measure_share(stage: Stage, product: Product, options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """Rounds of LIMIT, us and the peers, in turns, so that a busy host slows all sides alike."""
+    bundle = stage.bundles[options.precision]
+    product.deploy(bundle, 1)
+    product.wait_live(1)
+    script = write_script(scratch / "ours.lua", product.bodies(stage.sentences))
+    limit = Limit(bundle, stage)
+    servers = _start_peers(bundle, stage, scratch) if "peers" in options.only else []
+    shares: dict[int, list[float]] = defaultdict(list)
+    rates: dict[str, list[float]] = defaultdict(list)
+    tails, cpus = [], []
+    try:
+        _sound("tuneyard", ask(product.url, script, connections=32, seconds=WARM_S))
+        for server, own in servers:
+            with server.awake():
+                _sound(server.name, ask(server.url, own, connections=32, seconds=WARM_S))
+        for number in range(options.rounds):
+            for concurrency in CONCURRENCY:
+                bound = limit.measure(concurrency=concurrency, seconds=options.seconds)
+                before = product.cpu_s()
+                load = _sound("tuneyard", ask(product.url, script, connections=concurrency, seconds=options.seconds))
+                shares[concurrency].append(load.rate / bound.rate)
+                say(f"round {number + 1}, {concurrency:2} callers: {load.rate:6.0f}/s of {bound.rate:6.0f}/s")
+                if concurrency == 32:
+                    cpus.append((product.cpu_s() - before) / load.requests * 1e3 / bound.cpu_ms)
+                    rates["tuneyard"].append(load.rate)
+                if concurrency == 64:
+                    tails.append(load.p99_ms / load.p50_ms)
+            for server, own in servers:
+                with server.awake():
+                    load = _sound(server.name, ask(server.url, own, connections=32, seconds=options.seconds))
+                rates[server.name].append(load.rate)
+                say(f"round {number + 1}, 32 callers of {server.name}: {load.rate:6.0f}/s")
+    finally:
+        limit.close()
+        for server, _ in servers:
+            server.close()
+    found: dict[str, Any] = {
+        "share_of_limit": {str(c): round(statistics.median(values), 3) for c, values in shares.items()},
+        "cpu_ratio": statistics.median(cpus),
+        "p99_over_p50_at_64": statistics.median(tails),
+    }
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    ours = medians.pop("tuneyard")
+    if medians:
+        best = max(medians, key=lambda name: medians[name])
+        found |= {"best_peer": best, "vs_best_peer_at_32": ours / medians[best]}
+    return found
+
+
+def _start_peers(bundle: Path, stage: Stage, scratch: Path) -> list[tuple[peers.Server, Path]]:
+    servers = []
+    for peer in peers.PEERS:
+        try:
+            server = peers.Server(peer, bundle, stage.folder, scratch / peer.name)
+        except (RuntimeError, OSError) as error:
+            say(f"{peer.name} is left out: {error}")
+            continue
+        bodies = [json.dumps(peer.body(text)) for text in stage.sentences]
+        servers.append((server, write_script(scratch / f"{peer.name}.lua", bodies)))
+    return servers
+
+
+def _sound(name: str, load: Load) -> Load:
+    if load.failed or not load.requests:
+        raise RuntimeError(f"{name} failed {load.failed} of {load.requests} requests.")
+    return load
+
+
+def main() -> None:
+    """Measure, saying what happens on the error stream."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--precision", choices=("fp32", "int8"), default="int8")
+    options = parser.parse_args()
+    stage = prepare()
+    scratch = Path(tempfile.mkdtemp(prefix="ty-bench-"))
+    product = Product(scratch / "home")
+    bundle = stage.bundles[options.precision]
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "cold": lambda: {"cold_start_s": statistics.median(cold_start_s(bundle, scratch) for _ in range(5))},
+        "exact": lambda: exact.measure(stage.bundles["fp32"], stage.sentences),
+        "share": lambda: measure_share(stage, product, options, scratch),
+        "swaps": lambda: swaps.measure(product, (bundle, _copy(bundle, scratch)), stage.sentences, first=100),
+    }
+    figures: dict[str, Any] = dict.fromkeys(KEYS)
+    try:
+        for name in (part for part in PARTS if part in options.only and part in parts):
+            begun = time.monotonic()
+            try:
+                found = parts[name]()
+            except Exception:  # one part that fails must not hide the others
+                traceback.print_exc(file=sys.stderr)
+                found = {}
+            figures.update({k: round(v, 3) if isinstance(v, float) else v for k, v in found.items()})
+            say(f"{name}: {found} in {time.monotonic() - begun:.0f} s")
+    finally:
+        product.close()
+    shutil.rmtree(scratch, ignore_errors=True)
+    print(json.dumps(figures))
+
+
+def _copy(bundle: Path, scratch: Path) -> Path:
+    """The same model in another folder: swapping to it costs all that swapping costs."""
+    return Path(shutil.copytree(bundle, scratch / "other"))
+
+
+if __name__ == "__main__":
+    main()
