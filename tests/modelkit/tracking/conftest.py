@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,14 @@ class Published:
     tracking_uri: str
     model_uri: str
     bundle: Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _mlflow_imported() -> None:
+    """MLflow warns of its own classes when its parts are imported, which they are on first use."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("mlflow.pyfunc")
 
 
 @pytest.fixture(scope="module")
