@@ -59,6 +59,8 @@ def test_another_preset_swaps_the_fields(browser: Any, visit: Any) -> None:
     visit("/jobs/new?preset=balanced")
     browser.find_element("css selector", "input[value=low_memory]").click()
     until(browser, "document.getElementById('param-batch_size').value === '4'")
+    until(browser, "document.querySelector('#review pre').textContent.includes('low_memory')")
+    assert browser.find_element("id", "param-accumulation").get_attribute("value") == "8"
 
 
 def test_a_finished_job_is_drawn(ready: Any, browser: Any, visit: Any) -> None:

@@ -288,8 +288,11 @@ def test_a_runner_killed_while_it_loads_is_started_again(host: Host, tmp_path: P
         seen = host.endpoint("intents")
         return next((r.pid for r in (seen.revisions if seen else ()) if r.status == "starting" and r.pid), None)
 
-    os.kill(wait_until(loading, what="the loading runner"), signal.SIGKILL)
-    host.wait_for("intents", "live")
+    killed = wait_until(loading, what="the loading runner")
+    os.kill(killed, signal.SIGKILL)
+    seen = host.wait_for("intents", "live")
+    assert seen.revisions[0].pid not in (None, killed)
+    assert host.predict("intents").status_code == 200
 
 
 def test_a_second_agent_on_the_same_home_is_refused(host: Host) -> None:
@@ -336,9 +339,11 @@ def test_a_new_key_works_and_a_revoked_one_stops_working(host: Host, first: Path
     host.apply(endpoint)
     host.wait_for("intents", "live")
     host.apply(endpoint, keys=())
-    wait_until(lambda: host.predict("intents").status_code == 401, what="the revocation")
+    refused = wait_until(lambda: found if (found := host.predict("intents")).status_code == 401 else None, what="a 401")
+    assert refused.json()["error"]["code"] == "unauthenticated"
     host.apply(endpoint)
-    wait_until(lambda: host.predict("intents").status_code == 200, what="the new key")
+    answer = wait_until(lambda: found if (found := host.predict("intents")).status_code == 200 else None, what="a 200")
+    assert answer.json()["outputs"][0]["label"] == "refund"
 
 
 def test_files_hold_what_they_promise(host: Host, first: Path) -> None:

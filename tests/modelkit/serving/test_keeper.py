@@ -32,7 +32,9 @@ def test_a_front_that_does_not_answer_is_ended_and_another_comes(
 ) -> None:
     monkeypatch.setattr(keeper, "_LOOK_EVERY_S", 0.0)
     monkeypatch.setattr(keeper, "_MAX_MISSED_LOOKS", 1)
-    asyncio.run(_stopped_and_replaced(tmp_path, monkeypatch, still_starting))
+    stopped, healthy = asyncio.run(_stopped_and_replaced(tmp_path, monkeypatch, still_starting))
+    assert healthy not in (None, stopped)
+    assert not Path(f"/proc/{stopped}").exists()
 
 
 async def _started_and_ended(home: Path) -> None:
@@ -44,7 +46,10 @@ async def _started_and_ended(home: Path) -> None:
         await front.end(5)
 
 
-async def _stopped_and_replaced(home: Path, monkeypatch: pytest.MonkeyPatch, still_starting: bool) -> None:
+async def _stopped_and_replaced(
+    home: Path, monkeypatch: pytest.MonkeyPatch, still_starting: bool
+) -> tuple[int, int | None]:
+    """The pids of the front that was stopped and of the healthy one that came."""
     front = _keeper(home)
     try:
         if still_starting:
@@ -58,6 +63,7 @@ async def _stopped_and_replaced(home: Path, monkeypatch: pytest.MonkeyPatch, sti
         await _watch_until(front, lambda: front.observed().pid not in (None, first))
         monkeypatch.setattr(keeper, "_START_TIMEOUT_S", 60.0)
         await _watch_until(front, lambda: front.healthy)
+        return first, front.observed().pid
     finally:
         await front.end(5)
 
