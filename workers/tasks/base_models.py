@@ -7,15 +7,13 @@ import fcntl
 import json
 import logging
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from celery import shared_task
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections
 
 from apps.core import storage
 from apps.core.errors import AppError
@@ -39,6 +37,7 @@ from apps.registry.models import BaseModel
 from modelkit import archives, bundle
 from modelkit.errors import UserError
 from workers import stopping
+from workers.heartbeat import Pulse, beating
 
 logger = logging.getLogger(__name__)
 BEAT_S = min(2.0, LEASE.total_seconds() / 4)
@@ -258,13 +257,11 @@ _SOURCES: dict[str, Callable[[BaseModel, Path, _Pulse], Path]] = {
 
 
 @dataclass
-class _Pulse:
+class _Pulse(Pulse):
     """How far the import is; a thread tells the database and learns whether the claim still holds."""
 
     done: int = 0
     size_bytes: int = 0
-    lost: bool = False
-    stop: threading.Event = field(default_factory=threading.Event)
 
     @property
     def progress(self) -> float:
@@ -285,23 +282,8 @@ class _Pulse:
 def _heartbeat(row: BaseModel) -> Iterator[_Pulse]:
     pulse = _Pulse(size_bytes=row.size_bytes)
 
-    def beat() -> None:
-        try:
-            while not pulse.stop.wait(BEAT_S):
-                try:
-                    pulse.lost = not base_model_heartbeat(row, progress=pulse.progress, size_bytes=pulse.size_bytes)
-                except DatabaseError:
-                    # The lease outlives several missed beats; an outcome is written only while the claim is held.
-                    logger.warning("A heartbeat of the import of %s could not be written.", row.name)
-                if pulse.lost:
-                    return
-        finally:
-            close_old_connections()
+    def beat() -> bool:
+        return base_model_heartbeat(row, progress=pulse.progress, size_bytes=pulse.size_bytes)
 
-    thread = threading.Thread(target=beat, name=f"heartbeat-base-model-{row.pk}", daemon=True)
-    thread.start()
-    try:
+    with beating(pulse, beat, of=f"the import of {row.name}", every_s=BEAT_S):
         yield pulse
-    finally:
-        pulse.stop.set()
-        thread.join()

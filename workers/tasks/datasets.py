@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from celery import shared_task
-from django.db import DatabaseError, close_old_connections
 
 from apps.core import storage
 from apps.core.errors import NO_SPACE
@@ -31,6 +29,7 @@ from modelkit import catalog
 from modelkit.data.options import ReadOptions
 from modelkit.data.prepare import Prepared, SourceFile, prepare
 from modelkit.wording import say
+from workers.heartbeat import Pulse, beating
 
 logger = logging.getLogger(__name__)
 BEAT_S = min(2.0, LEASE.total_seconds() / 4)
@@ -72,38 +71,17 @@ _DISK_FULL = {
 
 
 @dataclass
-class _Pulse:
+class _Pulse(Pulse):
     """How far the check is; a thread tells the database, since DuckDB may be busy for long."""
 
     progress: float = 0.0
-    lost: bool = False
-    stop: threading.Event = field(default_factory=threading.Event)
 
 
 @contextmanager
 def _heartbeat(version: DatasetVersion) -> Iterator[_Pulse]:
     pulse = _Pulse()
-
-    def beat() -> None:
-        try:
-            while not pulse.stop.wait(BEAT_S):
-                try:
-                    pulse.lost = not version_heartbeat(version, pulse.progress)
-                except DatabaseError:
-                    # The lease outlives several missed beats; an outcome is written only while the claim is held.
-                    logger.warning("A heartbeat of %s could not be written.", version.ref)
-                if pulse.lost:
-                    return
-        finally:
-            close_old_connections()
-
-    thread = threading.Thread(target=beat, name=f"heartbeat-{version.pk}", daemon=True)
-    thread.start()
-    try:
+    with beating(pulse, lambda: version_heartbeat(version, pulse.progress), of=version.ref, every_s=BEAT_S):
         yield pulse
-    finally:
-        pulse.stop.set()
-        thread.join()
 
 
 def _validate(version: DatasetVersion) -> None:
