@@ -34,7 +34,7 @@ from modelkit.serving.front.app import Front
 from modelkit.serving.front.http import Connection
 from modelkit.serving.plan import AccessKey, Route, RouteRevision, RoutingTable
 from modelkit.serving.runner import _Peer
-from modelkit.serving.wire import Ask, Reply, Status
+from modelkit.serving.wire import Ask, Cost, Reply, Status
 
 TOKEN = "ty_bench"  # noqa: S105
 TEXT = "I am still waiting on my card, it has been two weeks now?"
@@ -45,6 +45,9 @@ class Nothing:
 
     def preprocess(self, inputs: Sequence[Any]) -> Sequence[Any]:
         return inputs
+
+    def token_counts(self, batch: Sequence[Any]) -> Sequence[int]:
+        return ()
 
     def forward(self, batch: Sequence[Any]) -> Sequence[Any]:
         return batch
@@ -80,8 +83,8 @@ class InlineLink:
 
     def send(self, ask: Ask, payload: bytes, caller: Any) -> None:
         def done(answer: Answer) -> None:
-            times = (answer.queue_ms, answer.preprocess_ms, answer.model_ms)
-            caller.replied(Reply(Status.OK, *times, self._host.encode(ask, answer.outputs)))
+            cost = Cost(answer.queue_ms, answer.preprocess_ms, answer.model_ms, answer.batch, answer.tokens)
+            caller.replied(Reply(Status.OK, self._host.encode(ask, answer.outputs), cost))
 
         self._host.batcher.submit(orjson.loads(payload), done)
 

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,8 @@ class Model(Protocol):
     """The part of `modelkit.contracts.Predictor` that a batch needs."""
 
     def preprocess(self, inputs: Sequence[Any]) -> Any: ...
+
+    def token_counts(self, batch: Any) -> Sequence[int]: ...
 
     def forward(self, batch: Any) -> Any: ...
 
@@ -42,6 +44,8 @@ class Answer:
     queue_ms: float = 0.0
     preprocess_ms: float = 0.0
     model_ms: float = 0.0
+    batch: int = 0
+    tokens: int = 0
 
 
 @dataclass(slots=True)
@@ -67,10 +71,14 @@ class _Part:
 
 @dataclass(slots=True)
 class _Result:
-    outputs: list[Any]
-    error: Exception | None
-    preprocess_ms: float
-    model_ms: float
+    """What a run gave; `tokens` is by input."""
+
+    outputs: Sequence[Any] = ()
+    error: Exception | None = None
+    preprocess_ms: float = 0.0
+    model_ms: float = 0.0
+    batch: int = 0
+    tokens: Sequence[int] = ()
 
 
 class Batcher:
@@ -144,8 +152,8 @@ class Batcher:
         results, start = [], 0
         for part in parts:
             count = part.stop - part.start
-            outputs = result.outputs[start : start + count]
-            results.append(_Result(outputs, result.error, result.preprocess_ms, result.model_ms))
+            mine = slice(start, start + count)
+            results.append(replace(result, outputs=result.outputs[mine], tokens=result.tokens[mine]))
             start += count
         return results
 
@@ -154,10 +162,10 @@ class Batcher:
         try:
             batch = self._model.preprocess(inputs)
         except ValueError as error:
-            return _Result([], InvalidInput(str(error)), 0.0, 0.0)
+            return _Result(error=InvalidInput(str(error)))
         except Exception as error:
             logger.exception("Preprocessing %d inputs failed.", len(inputs))
-            return _Result([], error, 0.0, 0.0)
+            return _Result(error=error)
         ready = time.perf_counter()
         try:
             outputs = self._model.postprocess(self._model.forward(batch))
@@ -165,8 +173,14 @@ class Batcher:
                 raise RuntimeError(f"The predictor gave {len(outputs)} answers for {len(inputs)} inputs.")
         except Exception as error:
             logger.exception("A batch of %d inputs failed.", len(inputs))
-            return _Result([], error, 0.0, 0.0)
-        return _Result(outputs, None, (ready - begun) * 1000, (time.perf_counter() - ready) * 1000)
+            return _Result(error=error)
+        return _Result(
+            outputs,
+            preprocess_ms=(ready - begun) * 1000,
+            model_ms=(time.perf_counter() - ready) * 1000,
+            batch=len(inputs),
+            tokens=self._model.token_counts(batch),
+        )
 
     def _finish(self, parts: list[_Part], results: list[_Result]) -> None:
         self._free += 1
@@ -177,6 +191,8 @@ class Batcher:
                 answer.outputs[part.start : part.stop] = result.outputs
             answer.preprocess_ms += result.preprocess_ms
             answer.model_ms += result.model_ms
+            answer.batch = max(answer.batch, result.batch)
+            answer.tokens += sum(result.tokens)
             request.finished += part.stop - part.start
             if request.finished == len(request.inputs):
                 self.in_flight -= 1

@@ -24,7 +24,7 @@ from modelkit import bundle, catalog
 from modelkit.errors import UserError
 from modelkit.serving import oip
 from modelkit.serving.batching import Answer, Batcher, InvalidInput
-from modelkit.serving.wire import Ask, FrameProtocol, Reply, Status, reply_frame
+from modelkit.serving.wire import Ask, Cost, FrameProtocol, Reply, Status, reply_frame
 from modelkit.wording import both, pack, say
 
 logger = logging.getLogger("modelkit.serving.runner")
@@ -88,13 +88,13 @@ class _Peer(FrameProtocol):
 
     def frame_received(self, request_id: int, code: int, payload: bytes) -> None:
         if code == Ask.INFO:
-            self._reply(request_id, Reply(Status.OK, 0, 0, 0, orjson.dumps(self._runner.info())))
+            self._reply(request_id, Reply(Status.OK, orjson.dumps(self._runner.info())))
             return
         try:
             ask = Ask(code)
             inputs = orjson.loads(payload)
         except ValueError:
-            self._reply(request_id, Reply(Status.ERROR, 0, 0, 0, b"Not a request that a runner knows."))
+            self._reply(request_id, Reply(Status.ERROR, b"Not a request that a runner knows."))
             return
 
         def done(answer: Answer) -> None:
@@ -102,19 +102,19 @@ class _Peer(FrameProtocol):
             self._reply(request_id, self._answer(ask, answer))
 
         if not self._runner.batcher.submit(inputs, done):
-            self._reply(request_id, Reply(Status.BUSY, 0, 0, 0, b""))
+            self._reply(request_id, Reply(Status.BUSY, b""))
 
     def _answer(self, ask: Ask, answer: Answer) -> Reply:
-        times = (answer.queue_ms, answer.preprocess_ms, answer.model_ms)
+        cost = Cost(answer.queue_ms, answer.preprocess_ms, answer.model_ms, answer.batch, answer.tokens)
         if isinstance(answer.error, InvalidInput):
-            return Reply(Status.INVALID, *times, str(answer.error).encode())
+            return Reply(Status.INVALID, str(answer.error).encode(), cost)
         if answer.error is not None:
-            return Reply(Status.ERROR, *times, type(answer.error).__name__.encode())
+            return Reply(Status.ERROR, type(answer.error).__name__.encode(), cost)
         try:
-            return Reply(Status.OK, *times, self._runner.encode(ask, answer.outputs))
+            return Reply(Status.OK, self._runner.encode(ask, answer.outputs), cost)
         except Exception as error:
             logger.exception("An answer could not be encoded.")
-            return Reply(Status.ERROR, *times, type(error).__name__.encode())
+            return Reply(Status.ERROR, type(error).__name__.encode(), cost)
 
     def _reply(self, request_id: int, reply: Reply) -> None:
         if self.transport is not None:

@@ -1,8 +1,8 @@
 """Frames between front, agent and runner over Unix sockets.
 
 A frame is a big-endian header (payload length, request id, code) and the payload. Requests on one connection are
-multiplexed: replies carry the id of their request and may come in any order. A reply's payload begins with three
-32-bit floats: milliseconds in the queue, in preprocessing, in the model. Does not know what payloads mean.
+multiplexed: replies carry the id of their request and may come in any order. A reply's payload begins with its `Cost`.
+Does not know what payloads mean.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 HEADER = struct.Struct(">IIB")
-TIMINGS = struct.Struct(">fff")
+COST = struct.Struct(">fffII")
 MAX_FRAME_BYTES = 80_000_000
 
 
@@ -38,12 +38,23 @@ class Status(IntEnum):
     DRAINING = 4
 
 
+class Cost(NamedTuple):
+    """What a request took: milliseconds by stage, inputs in its largest batch, its own tokens (0: unknown)."""
+
+    queue_ms: float = 0.0
+    preprocess_ms: float = 0.0
+    model_ms: float = 0.0
+    batch: int = 0
+    tokens: int = 0
+
+
+NO_COST = Cost()
+
+
 class Reply(NamedTuple):
     status: Status
-    queue_ms: float
-    preprocess_ms: float
-    model_ms: float
     body: bytes
+    cost: Cost = NO_COST
 
 
 class BadFrame(ConnectionError):
@@ -55,15 +66,14 @@ def request_frame(request_id: int, ask: Ask, payload: bytes) -> bytes:
 
 
 def reply_frame(request_id: int, reply: Reply) -> bytes:
-    head = HEADER.pack(TIMINGS.size + len(reply.body), request_id, reply.status)
-    return head + TIMINGS.pack(reply.queue_ms, reply.preprocess_ms, reply.model_ms) + reply.body
+    head = HEADER.pack(COST.size + len(reply.body), request_id, reply.status)
+    return head + COST.pack(*reply.cost) + reply.body
 
 
 def parse_reply(code: int, payload: bytes) -> Reply:
     """Raises BadFrame."""
     try:
-        queue_ms, preprocess_ms, model_ms = TIMINGS.unpack_from(payload)
-        return Reply(Status(code), queue_ms, preprocess_ms, model_ms, payload[TIMINGS.size :])
+        return Reply(Status(code), payload[COST.size :], Cost(*COST.unpack_from(payload)))
     except (ValueError, struct.error) as error:
         raise BadFrame(str(error)) from None
 

@@ -23,6 +23,9 @@ class Echo:
             raise ValueError("an invalid text")
         return list(inputs)
 
+    def token_counts(self, batch: list[Any]) -> list[int]:
+        return [len(value) for value in batch]
+
     def forward(self, batch: list[Any]) -> list[Any]:
         self.gate.wait(10)
         self.sizes.append(len(batch))
@@ -55,6 +58,7 @@ def test_what_queues_while_the_slot_is_busy_is_one_batch() -> None:
         answers = await asyncio.gather(*asks)
         assert [labels(answer) for answer in answers] == [[f"t{i}"] for i in range(9)]
         assert model.sizes == [1, 8]
+        assert [(answer.batch, answer.tokens) for answer in answers] == [(1, 2), *[(8, 2)] * 8]
         assert batcher.in_flight == batcher.queued_inputs == 0
 
     asyncio.run(scenario())

@@ -33,11 +33,11 @@ class _Control(FrameProtocol):
 
     def frame_received(self, request_id: int, code: int, payload: bytes) -> None:
         if code == Ask.RELOAD:
-            reply = Reply(Status.OK, 0, 0, 0, orjson.dumps({"generation": self._front.reload(), "pid": os.getpid()}))
+            reply = Reply(Status.OK, orjson.dumps({"generation": self._front.reload(), "pid": os.getpid()}))
         elif code == Ask.STATS:
-            reply = Reply(Status.OK, 0, 0, 0, self._front.stats())
+            reply = Reply(Status.OK, self._front.stats())
         else:
-            reply = Reply(Status.ERROR, 0, 0, 0, b"")
+            reply = Reply(Status.ERROR, b"")
         if self.transport is not None:
             self.transport.write(reply_frame(request_id, reply))
 

@@ -27,6 +27,7 @@ from modelkit.serving.front.problem import (
 )
 from modelkit.serving.front.table import ANY_WORKSPACE, Endpoint, Table
 from modelkit.serving.plan import RoutingTable
+from modelkit.serving.wire import NO_COST
 
 logger = logging.getLogger("modelkit.serving.front")
 
@@ -208,7 +209,7 @@ class Front:
             return
         revision = call.exchange.revision if call.exchange is not None else 0
         series = self.counters.of((call.endpoint.workspace, call.endpoint.name, revision))
-        series.observe(problem.status, 0.0, 0, (0.0, 0.0, 0.0))
+        series.observe(problem.status, 0.0, 0, NO_COST)
 
     # --- answers without a model ---
 

@@ -7,6 +7,8 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
 
+from modelkit.serving.wire import Cost
+
 #: Upper bounds of the latency buckets in milliseconds; the last bucket has none.
 BOUNDS_MS = (1, 2, 3, 4, 5, 7.5, 10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10000)
 _WINDOW_S = 10
@@ -24,7 +26,7 @@ class Series:
         self.stage_ms = [0.0, 0.0, 0.0]
         self._recent: list[tuple[int, list[int]]] = []
 
-    def observe(self, status: int, latency_ms: float, inputs: int, stages: tuple[float, float, float]) -> None:
+    def observe(self, status: int, latency_ms: float, inputs: int, cost: Cost) -> None:
         self.statuses[status] += 1
         if status != 200:
             return
@@ -33,7 +35,7 @@ class Series:
         self.total_ms += latency_ms
         self.inputs += inputs
         for i in range(3):
-            self.stage_ms[i] += stages[i]
+            self.stage_ms[i] += cost[i]
         window = int(time.monotonic()) // _WINDOW_S
         if not self._recent or self._recent[-1][0] != window:
             self._recent.append((window, [0] * (len(BOUNDS_MS) + 1)))

@@ -15,7 +15,7 @@ from modelkit.serving import oip
 from modelkit.serving.front.http import Connection, Request
 from modelkit.serving.front.problem import Problem, unavailable
 from modelkit.serving.front.table import Endpoint, Target
-from modelkit.serving.wire import Ask, Reply, Status
+from modelkit.serving.wire import Ask, Cost, Reply, Status
 
 if TYPE_CHECKING:
     from modelkit.serving.front.app import Front
@@ -257,10 +257,10 @@ class Exchange:
     def _answer(self, reply: Reply) -> None:
         assert self._target is not None  # noqa: S101  a reply has a target
         request = self._request
-        timing = b"server-timing: queue;dur=%.2f, preprocess;dur=%.2f, model;dur=%.2f\r\n" % reply[1:4]
+        timing = b"server-timing: queue;dur=%.2f, preprocess;dur=%.2f, model;dur=%.2f\r\n" % reply.cost[:3]
         body = self._infer_body(reply) if self._infer else self._predict_body(reply)
         self._connection.respond(request, 200, body, extra=timing)
-        self._count(200, reply[1:4])
+        self._count(200, reply.cost)
 
     def _predict_body(self, reply: Reply) -> bytes:
         assert self._target is not None  # noqa: S101
@@ -285,9 +285,9 @@ class Exchange:
     def _refuse(self, problem: Problem) -> None:
         self._connection.refuse(self._request, problem)
 
-    def _count(self, status: int, stages: tuple[float, float, float]) -> None:
+    def _count(self, status: int, cost: Cost) -> None:
         if not self._counted:
             return
         latency_ms = (time.perf_counter() - self._request.complete_at) * 1000
         key = (self._endpoint.workspace, self._endpoint.name, self.revision)
-        self._front.counters.of(key).observe(status, latency_ms, self._inputs, stages)
+        self._front.counters.of(key).observe(status, latency_ms, self._inputs, cost)

@@ -30,6 +30,7 @@ class Chunk:
     """Texts of similar length. `rows` are their positions in the request; the arrays are (rows, tokens) int64."""
 
     rows: list[int]
+    lengths: list[int]
     input_ids: NDArray[np.int64]
     attention_mask: NDArray[np.int64]
 
@@ -109,7 +110,16 @@ class Predictor:
         ids = encode_texts(self._tokenizer, check_texts(inputs), self._pad_id)
         order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
         parts = [order[start : start + self._chunk_rows] for start in range(0, len(order), self._chunk_rows)]
-        return [Chunk(rows, *pad_rows([ids[row] for row in rows], self._pad_id)) for rows in parts]
+        chunks = []
+        for rows in parts:
+            mine = [ids[row] for row in rows]
+            chunks.append(Chunk(rows, [len(tokens) for tokens in mine], *pad_rows(mine, self._pad_id)))
+        return chunks
+
+    def token_counts(self, batch: list[Chunk]) -> list[int]:
+        """Tokens of each text as the model reads it: cut at the maximal length, without padding."""
+        counts = {row: length for chunk in batch for row, length in zip(chunk.rows, chunk.lengths, strict=True)}
+        return [counts[row] for row in range(len(counts))]
 
     def forward(self, batch: list[Chunk]) -> NDArray[np.float32]:
         """Logits (inputs, classes), in the order of the inputs."""

@@ -28,6 +28,9 @@ class Predictor:
             raise ValueError("A text holds {invalid}.")
         return list(inputs)
 
+    def token_counts(self, batch: list[str]) -> list[int]:
+        return [len(text.split()) for text in batch]
+
     def forward(self, batch: list[str]) -> list[list[float]]:
         if any("{sleep}" in text for text in batch):
             time.sleep(0.3)
