@@ -21,21 +21,10 @@ from apps.core.errors import AppError, Conflict, Invalid
 from apps.core.pages import page_or_fragment
 from apps.deployments import selectors, services
 from apps.deployments.backend import serving_backend
-from apps.deployments.forms import DeployForm, SettingsForm, TryForm, settings_of, traffic_of
-from apps.deployments.models import Endpoint, EndpointStatus, RevisionStatus
-from apps.deployments.presenting import timeline_rows
-from apps.deployments.snippets import LANGUAGES, snippet
+from apps.deployments.forms import DeployForm, TryForm, settings_of, traffic_of
+from apps.deployments.models import Endpoint, EndpointStatus
+from apps.deployments.pages import BUILDERS, PER_PAGE, endpoint_context, statuses
 from apps.deployments.trying import endpoint_try
-from modelkit import catalog
-
-PER_PAGE = 25
-TABS = {
-    "try": gettext_lazy("Try it"),
-    "traffic": gettext_lazy("Traffic"),
-    "timeline": gettext_lazy("Timeline"),
-    "logs": gettext_lazy("Logs"),
-    "settings": gettext_lazy("Settings"),
-}
 
 
 @require_safe
@@ -95,8 +84,8 @@ def endpoint_detail(request: HttpRequest, name: str) -> HttpResponse:
     """One endpoint; `?tab=` chooses the part."""
     endpoint = selectors.endpoint_by_name(identity_of(request).workspace, name)
     tab = request.GET.get("tab", "try")
-    tab = tab if tab in TABS else "try"
-    return render(request, "deployments/detail.html", _context(request, endpoint, tab))
+    tab = tab if tab in BUILDERS else "try"
+    return render(request, "deployments/detail.html", endpoint_context(request, endpoint, tab))
 
 
 @require_safe
@@ -104,7 +93,7 @@ def endpoint_detail(request: HttpRequest, name: str) -> HttpResponse:
 def endpoint_status(request: HttpRequest, name: str) -> HttpResponse:
     """The head of the page while something is on its way; when it has arrived the page is loaded anew."""
     endpoint = selectors.endpoint_by_name(identity_of(request).workspace, name)
-    response = render(request, "deployments/_settling.html", {"endpoint": endpoint, **_statuses()})
+    response = render(request, "deployments/_settling.html", {"endpoint": endpoint, **statuses()})
     if not selectors.settling(endpoint):
         response["HX-Refresh"] = "true"
     return response
@@ -122,7 +111,7 @@ def endpoint_ask(request: HttpRequest, name: str) -> HttpResponse:
             answer["trial"] = endpoint_try(endpoint=endpoint, text=form.cleaned_data["text"])
         except AppError as error:
             answer["try_error"] = error
-    context = {**_context(request, endpoint, "try"), **answer}
+    context = {**endpoint_context(request, endpoint, "try"), **answer}
     # A refused prediction is shown where the answer would be: HTMX swaps answers of status 200 only.
     return page_or_fragment(request, "deployments/detail.html", f"widgets/{context['widget']}_answer.html", context)
 
@@ -148,7 +137,7 @@ def _action(
         try:
             service(by=identity, endpoint=endpoint, **read(request.POST))
         except (Invalid, Conflict) as refusal:
-            context = _context(request, endpoint, tab or "settings", refusal)
+            context = endpoint_context(request, endpoint, tab or "settings", refusal)
             return render(request, "deployments/detail.html", context, status=refusal.status)
         messages.success(request, said % {"name": name})
         return redirect(f"{reverse('endpoint_detail', args=[name])}?tab={tab}" if tab else "endpoint_list")
@@ -189,59 +178,3 @@ endpoint_delete = _action(
 def _free_name(workspace: Any, wanted: str) -> str:
     taken = Endpoint.objects.filter(workspace=workspace, name=wanted).exists()
     return "" if taken else wanted
-
-
-def _statuses() -> dict[str, Any]:
-    return {"statuses": dict(EndpointStatus.choices), "revision_statuses": dict(RevisionStatus.choices)}
-
-
-def _context(request: HttpRequest, endpoint: Endpoint, tab: str, refusal: AppError | None = None) -> dict[str, Any]:
-    main = selectors.main_revision(endpoint) or endpoint.revisions.first()
-    role: Role = request.role  # type: ignore[attr-defined]
-    context: dict[str, Any] = {
-        "endpoint": endpoint,
-        "main": main,
-        "tab": tab,
-        "refusal": refusal,
-        "tabs": TABS,
-        "tab_template": f"deployments/tabs/{tab}.html",
-        "url": serving_backend().endpoint(endpoint.workspace.public_id, endpoint.name),
-        "counters": selectors.counters_of(endpoint),
-        "settling": selectors.settling(endpoint),
-        "may_change": role.allows(Role.DEVELOPER),
-        "may_delete": role.allows(Role.MAINTAINER),
-        "rollback": selectors.rollback_target(endpoint),
-        **_statuses(),
-    }
-    context["trouble"] = next((r for r in endpoint.revisions.all()[:1] if r.status == RevisionStatus.FAILED), None)
-    if tab == "try":
-        context.update(_try_context(request, endpoint, context["url"], main))
-    elif tab == "settings":
-        context["settings_form"] = form = SettingsForm(endpoint, request.POST if refusal and request.POST else None)
-        if refusal is not None:
-            form.refuse(refusal)
-    elif tab == "timeline":
-        page = Paginator(selectors.timeline_of(endpoint), PER_PAGE).get_page(request.GET.get("page"))
-        context |= {"page": page, "events": timeline_rows(page)}
-    elif tab == "logs" and main is not None:
-        chosen = request.GET.get("revision", "")
-        number = int(chosen) if chosen.isdigit() and len(chosen) < 10 else main.number
-        context |= {"log_revision": number, "log_lines": selectors.logs_of(endpoint, number)}
-    return context
-
-
-def _try_context(request: HttpRequest, endpoint: Endpoint, url: str, main: Any) -> dict[str, Any]:
-    spec = catalog.tasks().get(endpoint.task)
-    manifest = main.model_version.manifest if main is not None else {}
-    example = manifest.get("request_example") or (dict(spec.example) if spec is not None else {"inputs": [""]})
-    language = request.GET.get("lang", "curl")
-    language = language if language in LANGUAGES else "curl"
-    text = example["inputs"][0] if example.get("inputs") else ""
-    return {
-        # A task without a widget of its own is asked in text.
-        "widget": spec.widget if spec is not None and spec.widget in ("text",) else "text",
-        "try_form": TryForm(initial={"text": text}),
-        "languages": LANGUAGES,
-        "language": language,
-        "snippet": snippet(language, url=url, example={"inputs": example.get("inputs", [])[:2]}),
-    }
