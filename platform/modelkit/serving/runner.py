@@ -59,6 +59,7 @@ class Runner:
             "answered": self.answered,
             "in_flight": self.batcher.in_flight,
             "queued_inputs": self.batcher.queued_inputs,
+            "oldest_run_s": round(self.batcher.oldest_run_s, 3),
             "draining": self.draining,
         }
 
@@ -66,7 +67,7 @@ class Runner:
         """The JSON of `outputs` as the front passes it on, unread."""
         if ask is Ask.TENSORS:
             return orjson.dumps(oip.output_tensors(outputs, self.labels), option=orjson.OPT_SERIALIZE_NUMPY)
-        if ask is Ask.PREDICT:
+        if ask is Ask.PREDICT and "scores" in outputs[0]:  # a neighbour in the batch wanted them
             outputs = [{name: value for name, value in row.items() if name != "scores"} for row in outputs]
         return orjson.dumps(outputs, option=orjson.OPT_SERIALIZE_NUMPY)
 
@@ -101,7 +102,7 @@ class _Peer(FrameProtocol):
             self._runner.answered += 1
             self._reply(request_id, self._answer(ask, answer))
 
-        if not self._runner.batcher.submit(inputs, done):
+        if not self._runner.batcher.submit(inputs, done, scores=ask is not Ask.PREDICT):
             self._reply(request_id, Reply(Status.BUSY, b""))
 
     def _answer(self, ask: Ask, answer: Answer) -> Reply:

@@ -40,13 +40,13 @@ class Predictor:
             os._exit(9)
         return [[text.split().count(label) + i * self.bias for i, label in enumerate(self.labels)] for text in batch]
 
-    def postprocess(self, raw: list[list[float]]) -> list[dict[str, Any]]:
+    def postprocess(self, raw: list[list[float]], *, scores: bool = True) -> list[dict[str, Any]]:
         answers = []
         for row in raw:
             powers = [math.exp(value) for value in row]
-            scores = dict(zip(self.labels, (power / sum(powers) for power in powers), strict=True))
-            best = max(scores, key=lambda label: scores[label])
-            answers.append({"label": best, "score": scores[best], "scores": scores})
+            shares = dict(zip(self.labels, (power / sum(powers) for power in powers), strict=True))
+            best = max(shares, key=lambda label: shares[label])
+            answers.append({"label": best, "score": shares[best]} | ({"scores": shares} if scores else {}))
         return answers
 
     def predict(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:
