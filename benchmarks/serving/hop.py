@@ -99,7 +99,7 @@ class InlineLink:
 
 
 def _routing(folder: Path, socket: str) -> Path:
-    revision = RouteRevision(number=1, model="m@1", socket=socket, weight=100, input_kind="string")
+    revision = RouteRevision(number=1, model="m@1", sockets=(socket,), weight=100, input_kind="string")
     key = AccessKey(sha256=hashlib.sha256(TOKEN.encode()).hexdigest(), workspace="w")
     table = RoutingTable(
         generation=1, routes=(Route(workspace="w", name="m", state="running", revisions=(revision,)),), keys=(key,)

@@ -273,7 +273,7 @@ class Recipe(Protocol):
 
 
 class Predictor(Protocol):
-    """`modelkit.tasks.<task>.predict.Predictor(bundle: Path, threads: int = 1)`: the one way a bundle answers.
+    """`modelkit.tasks.<task>.predict.Predictor(bundle: Path, threads: int = 1, session=None)`: how a bundle answers.
 
     Shared by evaluation, playground, serving and the pyfunc model; needs numpy, onnxruntime and tokenizers only.
     `predict(inputs)` equals `postprocess(forward(preprocess(inputs)))`; a batch of N equals N singles.
