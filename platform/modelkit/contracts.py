@@ -287,6 +287,13 @@ class Predictor(Protocol):
         """Tokens of each input of a preprocessed batch, without padding; empty for a model that knows none."""
         ...
 
+    def uncut_token_counts(self, inputs: Sequence[Any]) -> Sequence[int]:
+        """Tokens of each input before it is cut at the model's maximal length; empty for a model that knows none.
+
+        Asked for only where an endpoint limits them, since it may tokenize a second time.
+        """
+        ...
+
     def forward(self, batch: Any) -> Any: ...
 
     def postprocess(self, raw: Any) -> list[dict[str, Any]]: ...

@@ -26,6 +26,8 @@ class Model(Protocol):
 
     def token_counts(self, batch: Any) -> Sequence[int]: ...
 
+    def uncut_token_counts(self, inputs: Sequence[Any]) -> Sequence[int]: ...
+
     def forward(self, batch: Any) -> Any: ...
 
     def postprocess(self, raw: Any) -> list[dict[str, Any]]: ...
@@ -54,6 +56,7 @@ class _Request:
     done: Callable[[Answer], None]
     queued_at: float
     answer: Answer
+    max_tokens: int = 0
     taken: int = 0
     finished: int = 0
 
@@ -99,13 +102,16 @@ class Batcher:
     def queued_inputs(self) -> int:
         return self._queued
 
-    def submit(self, inputs: Sequence[Any], done: Callable[[Answer], None]) -> bool:
-        """Queue a request; `done` is called once, on the loop. False when the queue is full (then nothing is kept)."""
+    def submit(self, inputs: Sequence[Any], done: Callable[[Answer], None], *, max_tokens: int = 0) -> bool:
+        """Queue a request; `done` is called once, on the loop. False when the queue is full (then nothing is kept).
+
+        With `max_tokens` an input that has more is an InvalidInput, else it is cut by the model.
+        """
         # An idle runner takes any single request, however large: the front has limited it already.
         if self._queued and self._queued + len(inputs) > self._max_queue:
             return False
         answer = Answer(outputs=[None] * len(inputs))
-        self._queue.append(_Request(inputs, done, time.perf_counter(), answer))
+        self._queue.append(_Request(inputs, done, time.perf_counter(), answer, max_tokens))
         self._queued += len(inputs)
         self.in_flight += 1
         self._pump()
@@ -146,6 +152,12 @@ class Batcher:
 
     def _run(self, parts: list[_Part]) -> list[_Result]:
         """In a slot's thread. A batch that fails is run again request by request, so that only the guilty one fails."""
+        too_long = [self._too_long(part) for part in parts]
+        if any(too_long):
+            return [
+                _Result(error=error) if error else self._forward(part.inputs)
+                for part, error in zip(parts, too_long, strict=True)
+            ]
         result = self._forward([value for part in parts for value in part.inputs])
         if result.error is not None and len(parts) > 1:
             return [self._forward(part.inputs) for part in parts]
@@ -156,6 +168,19 @@ class Batcher:
             results.append(replace(result, outputs=result.outputs[mine], tokens=result.tokens[mine]))
             start += count
         return results
+
+    def _too_long(self, part: _Part) -> InvalidInput | None:
+        limit = part.request.max_tokens
+        if not limit:
+            return None
+        try:
+            counts = self._model.uncut_token_counts(part.inputs)
+        except ValueError:
+            return None  # no valid input at all, which preprocessing says
+        for place, count in enumerate(counts, part.start):
+            if count > limit:
+                return InvalidInput(f"inputs[{place}] has {count} tokens; this endpoint takes at most {limit}.")
+        return None
 
     def _forward(self, inputs: Sequence[Any]) -> _Result:
         begun = time.perf_counter()

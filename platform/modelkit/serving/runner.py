@@ -93,7 +93,10 @@ class _Peer(FrameProtocol):
         try:
             ask = Ask(code)
             inputs = orjson.loads(payload)
-        except ValueError:
+            max_tokens = 0
+            if type(inputs) is dict:
+                max_tokens, inputs = inputs["max_tokens"], inputs["inputs"]
+        except (ValueError, KeyError):
             self._reply(request_id, Reply(Status.ERROR, b"Not a request that a runner knows."))
             return
 
@@ -101,7 +104,7 @@ class _Peer(FrameProtocol):
             self._runner.answered += 1
             self._reply(request_id, self._answer(ask, answer))
 
-        if not self._runner.batcher.submit(inputs, done):
+        if not self._runner.batcher.submit(inputs, done, max_tokens=max_tokens):
             self._reply(request_id, Reply(Status.BUSY, b""))
 
     def _answer(self, ask: Ask, answer: Answer) -> Reply:

@@ -16,6 +16,7 @@ from modelkit.serving import oip
 from modelkit.serving.front.counters import Counters
 from modelkit.serving.front.exchange import Exchange, Refused
 from modelkit.serving.front.http import Connection, Request
+from modelkit.serving.front.keys import ANY_WORKSPACE, Credential, KeyRing
 from modelkit.serving.front.links import Link
 from modelkit.serving.front.problem import (
     ENCODED_BODY,
@@ -23,9 +24,10 @@ from modelkit.serving.front.problem import (
     UNAUTHENTICATED,
     Problem,
     method_not_allowed,
+    other_endpoint,
     unavailable,
 )
-from modelkit.serving.front.table import ANY_WORKSPACE, Endpoint, Table
+from modelkit.serving.front.table import Endpoint, Table
 from modelkit.serving.plan import RoutingTable
 from modelkit.serving.wire import NO_COST
 
@@ -46,12 +48,18 @@ _INTERNAL_REVISION = b"x-tuneyard-revision"
 class _Call:
     """What `admit` found out: the action, and for endpoints which one and which revision."""
 
-    __slots__ = ("action", "counted", "endpoint", "exchange", "pinned", "workspace")
+    __slots__ = ("action", "counted", "endpoint", "exchange", "key", "pinned", "workspace")
 
     def __init__(
-        self, action: str, workspace: str | None = None, endpoint: Endpoint | None = None, pinned: int | None = None
+        self,
+        action: str,
+        workspace: str | None = None,
+        endpoint: Endpoint | None = None,
+        pinned: int | None = None,
+        key: Credential | None = None,
     ) -> None:
         self.action = action
+        self.key = key
         self.workspace = workspace
         self.endpoint = endpoint
         self.pinned = pinned
@@ -60,10 +68,14 @@ class _Call:
 
 
 class Front:
-    """The handler of all connections. `reload` swaps the table between two requests."""
+    """The handler of all connections. `reload` swaps the table between two requests.
+
+    The keys lie beside the routing table, and what they have used as well.
+    """
 
     def __init__(self, routing_file: Path, *, max_connections: int = 4000) -> None:
         self._file = routing_file
+        self.keys = KeyRing(routing_file.with_name("keys.json"), routing_file.with_name("key-usage.json"))
         self._mtime_ns = 0
         self.max_connections = max_connections
         self.connections: set[Connection] = set()
@@ -76,6 +88,7 @@ class Front:
 
     def reload(self) -> int:
         """Read `routing.json` if it changed; a damaged one is ignored. Returns the generation in use."""
+        self.keys.reload()
         try:
             mtime_ns = self._file.stat().st_mtime_ns
             if mtime_ns == self._mtime_ns:
@@ -103,6 +116,12 @@ class Front:
         for connection in list(self.connections):
             connection.expire(now)
 
+    async def keep_usage(self) -> None:
+        """Write down what keys have used, on a thread; with `tick`, so that a kill loses a second of it."""
+        content = self.keys.usage()
+        if content is not None:
+            await asyncio.to_thread(self.keys.write, content)
+
     def stats(self) -> bytes:
         """For the agent: counters per endpoint."""
         return orjson.dumps({"generation": self.table.generation, "counters": self.counters.summary()})
@@ -116,6 +135,10 @@ class Front:
             await asyncio.sleep(0.02)
 
     # --- Handler ---
+
+    def identify(self, request: Request) -> Credential | None:
+        """Whose key the request carries, if it is valid now."""
+        return self.keys.find(request.headers.get(b"authorization"), self.table.internal)
 
     def admit(self, request: Request, connection: Connection) -> Problem | None:
         """Decide by the headers alone: address, key, method, size."""
@@ -138,7 +161,10 @@ class Front:
             return method_not_allowed("GET")
         call = _Call(request.path.rstrip("/"))
         if call.action == "/metrics":
-            call.workspace = self.table.workspace_of(request.headers.get(b"authorization"))
+            key = self.identify(request)
+            if key is not None and key.endpoint is not None:
+                return other_endpoint(key.endpoint)
+            call.workspace = key.workspace if key is not None else None
             if call.workspace is None and _is_local(request, connection):
                 call.workspace = ANY_WORKSPACE
             if call.workspace is None:
@@ -147,9 +173,12 @@ class Front:
         return None
 
     def _admit_endpoint(self, request: Request, action: str, name: str, version: int | None) -> Problem | None:
-        workspace = self.table.workspace_of(request.headers.get(b"authorization"))
-        if workspace is None:
+        key = self.identify(request)
+        if key is None:
             return UNAUTHENTICATED
+        workspace = key.workspace
+        if key.endpoint is not None and key.endpoint != name:
+            return other_endpoint(key.endpoint)
         allowed = "POST" if action in ("predict", "infer") else "GET"
         if request.method != allowed:
             return method_not_allowed(allowed)
@@ -170,8 +199,10 @@ class Front:
             return ENCODED_BODY
         if allowed == "POST":
             request.max_body = _INTERNAL_BODY_BYTES if internal else endpoint.limits.max_bytes
-        request.target = _Call(action, workspace, endpoint, pinned)
+        request.target = _Call(action, workspace, endpoint, pinned, key)
         request.target.counted = not internal
+        if allowed == "POST":
+            return key.admit(endpoint.name, endpoint.limits.rate_per_minute)
         return None
 
     def handle(self, request: Request, connection: Connection) -> None:
@@ -186,6 +217,7 @@ class Front:
                 infer=call.action == "infer",
                 pinned=call.pinned,
                 counted=call.counted,
+                key=call.key,
             )
             call.exchange = exchange
             try:

@@ -6,6 +6,7 @@ have no side effects.
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import orjson
 
 from modelkit.serving import oip
 from modelkit.serving.front.http import Connection, Request
+from modelkit.serving.front.keys import Credential
 from modelkit.serving.front.problem import Problem, unavailable
 from modelkit.serving.front.table import Endpoint, Target
 from modelkit.serving.wire import Ask, Cost, Reply, Status
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 REPLY_TIMEOUT_S = 60.0
 _MAX_TRIES = 4
+#: How a runner's sentence about one input begins.
+_PLACE = re.compile(r"inputs\[\d+\]")
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -72,6 +76,7 @@ class Exchange:
         "_infer",
         "_infer_id",
         "_inputs",
+        "_key",
         "_outputs",
         "_payload",
         "_pinned",
@@ -92,6 +97,7 @@ class Exchange:
         infer: bool,
         pinned: int | None,
         counted: bool,
+        key: Credential | None,
     ) -> None:
         self._front = front
         self._connection = connection
@@ -100,6 +106,7 @@ class Exchange:
         self._infer = infer
         self._pinned = pinned
         self._counted = counted
+        self._key = key
         self._infer_id: str | None = None
         self._outputs: list[str] | None = None
         self._ask = Ask.TENSORS if infer else Ask.PREDICT
@@ -121,8 +128,14 @@ class Exchange:
             raise Refused(self._why_nobody())
         inputs = self._read(target)
         self._check(inputs, target.revision.input_kind)
+        if self._key is not None and (problem := self._key.spend(len(inputs))) is not None:
+            raise Refused(problem)
         self._inputs = len(inputs)
         self._payload = orjson.dumps(inputs)
+        max_tokens = self._endpoint.limits.max_tokens
+        if max_tokens and self._counted:
+            # The tokenizer is the runner's, so the limit travels with the request.
+            self._payload = b'{"max_tokens":%d,"inputs":%b}' % (max_tokens, self._payload)
         self.deadline = time.monotonic() + REPLY_TIMEOUT_S
         self._send(target)
 
@@ -235,7 +248,9 @@ class Exchange:
             self._refusing.add(self._target.link)
             self._again()
         elif reply.status is Status.INVALID:
-            self._refuse(_invalid("inputs", reply.body.decode(errors="replace")[:500], "Mend the input.").problem)
+            message = reply.body.decode(errors="replace")[:500]
+            place = _PLACE.match(message)
+            self._refuse(_invalid(place[0] if place else "inputs", message, "Mend the input.").problem)
         elif reply.status is Status.BUSY:
             self._refuse(
                 Problem(429, "queue_full", f"{self._endpoint.name} has more to do than it can queue.",
@@ -258,6 +273,8 @@ class Exchange:
         assert self._target is not None  # noqa: S101  a reply has a target
         request = self._request
         timing = b"server-timing: queue;dur=%.2f, preprocess;dur=%.2f, model;dur=%.2f\r\n" % reply.cost[:3]
+        if self._key is not None:
+            timing += self._key.headers(self._endpoint.name, self._endpoint.limits.rate_per_minute)
         body = self._infer_body(reply) if self._infer else self._predict_body(reply)
         self._connection.respond(request, 200, body, extra=timing)
         self._count(200, reply.cost)
@@ -283,6 +300,8 @@ class Exchange:
         return orjson.dumps(answer)
 
     def _refuse(self, problem: Problem) -> None:
+        if self._key is not None:
+            self._key.give_back(self._inputs)
         self._connection.refuse(self._request, problem)
 
     def _count(self, status: int, cost: Cost) -> None:

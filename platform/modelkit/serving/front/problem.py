@@ -48,6 +48,16 @@ UNAUTHENTICATED = Problem(
 ENCODED_BODY = Problem(415, "unsupported_encoding", "Compressed bodies are not read.", "Send the JSON uncompressed.")
 
 
+def other_endpoint(endpoint: str) -> Problem:
+    """The same for names that exist and names that do not: a key is no means to find out which do."""
+    return Problem(
+        403,
+        "key_of_another_endpoint",
+        f"This key is for the endpoint {endpoint} only.",
+        "Use a key of the endpoint that you ask, or a token of its workspace.",
+    )
+
+
 def body_too_large(limit_bytes: int) -> Problem:
     return Problem(
         413,
