@@ -197,6 +197,7 @@ PHASES = (
     "loading",
     "training",
     "compressing",
+    "predicting",
     "evaluating",
     "exporting",
     "parity",
