@@ -25,8 +25,11 @@ from modelkit.serving.plan import (
     DesiredRevision,
     DesiredSet,
     KeySet,
+    Limits,
     ObservedEndpoint,
+    ObservedRevision,
     ObservedSet,
+    Placement,
 )
 
 T = TypeVar("T")
@@ -70,9 +73,18 @@ def revision(number: int, folder: Path, *, weight: int = 100) -> DesiredRevision
     )
 
 
-def running(name: str, *revisions: DesiredRevision, workspace: str = WORKSPACE, **limits: int) -> DesiredEndpoint:
-    return DesiredEndpoint.model_validate(
-        {"workspace": workspace, "name": name, "state": "running", "revisions": revisions, "limits": limits}
+def running(name: str, *revisions: DesiredRevision, workspace: str = WORKSPACE, **settings: int) -> DesiredEndpoint:
+    """An endpoint that should run; `settings` are limits and placement by their names."""
+    limits = {name: value for name, value in settings.items() if name in Limits.model_fields}
+    placement = {name: value for name, value in settings.items() if name in Placement.model_fields}
+    assert limits.keys() | placement.keys() == settings.keys()
+    return DesiredEndpoint(
+        workspace=workspace,
+        name=name,
+        state="running",
+        revisions=revisions,
+        limits=Limits(**limits),
+        placement=Placement(**placement),
     )
 
 
@@ -187,6 +199,11 @@ class Host:
 
         return wait_until(look, what=f"{name} {status} (revision {active})")
 
+    def revision(self, name: str, number: int = 1) -> ObservedRevision:
+        seen = self.endpoint(name)
+        assert seen is not None
+        return next(r for r in seen.revisions if r.number == number)
+
     def pid_of(self, name: str, number: int) -> int:
         def look() -> int | None:
             seen = self.endpoint(name)
@@ -199,7 +216,7 @@ class Host:
     def _remember(self, seen: ObservedSet | None = None) -> None:
         seen = seen or self.backend.observe()
         if seen is not None:
-            pids = [seen.front.pid, *(r.pid for e in seen.endpoints for r in e.revisions)]
+            pids = [seen.front.pid, *(pid for e in seen.endpoints for r in e.revisions for pid in (r.pid, *r.pids))]
             self._seen_pids.update(pid for pid in pids if pid)
 
     # --- calls ---

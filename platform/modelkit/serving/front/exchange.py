@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from modelkit.serving.front.app import Front
     from modelkit.serving.front.links import Link
 
-REPLY_TIMEOUT_S = 60.0
 _MAX_TRIES = 4
 #: How a runner's sentence about one input begins.
 _PLACE = re.compile(r"inputs\[\d+\]")
@@ -77,6 +76,7 @@ class Exchange:
         "_infer_id",
         "_inputs",
         "_key",
+        "_link",
         "_outputs",
         "_payload",
         "_pinned",
@@ -113,6 +113,7 @@ class Exchange:
         self._payload = b""
         self._inputs = 0
         self._target: Target | None = None
+        self._link: Link | None = None
         self._tries = 0
         self._refusing: set[Link] = set()
         self.deadline = 0.0
@@ -136,7 +137,7 @@ class Exchange:
         if max_tokens and self._counted:
             # The tokenizer is the runner's, so the limit travels with the request.
             self._payload = b'{"max_tokens":%d,"inputs":%b}' % (max_tokens, self._payload)
-        self.deadline = time.monotonic() + REPLY_TIMEOUT_S
+        self.deadline = time.monotonic() + self._endpoint.limits.timeout_s
         self._send(target)
 
     # --- the body ---
@@ -200,7 +201,7 @@ class Exchange:
             return None
         if self._pinned is not None:
             target = endpoint.by_number.get(self._pinned)
-            return target if target is not None and target.link not in self._refusing else None
+            return target if target is not None and target.link(self._refusing) is not None else None
         return endpoint.pick(self._refusing)
 
     def _why_nobody(self) -> Problem:
@@ -224,12 +225,14 @@ class Exchange:
     def _send(self, target: Target) -> None:
         self._tries += 1
         self._target = target
-        target.link.send(self._ask, self._payload, self)
+        self._link = target.link(self._refusing)
+        assert self._link is not None  # noqa: S101  `_choose` gives no target without one
+        self._link.send(self._ask, self._payload, self)
 
     def lost(self, *, connected: bool) -> None:
         """The runner went away before it replied."""
-        if not connected and self._target is not None:
-            self._refusing.add(self._target.link)
+        if not connected and self._link is not None:
+            self._refusing.add(self._link)
         self._again()
 
     def _again(self) -> None:
@@ -244,8 +247,8 @@ class Exchange:
     def replied(self, reply: Reply) -> None:
         if reply.status is Status.OK:
             self._answer(reply)
-        elif reply.status is Status.DRAINING and self._target is not None:
-            self._refusing.add(self._target.link)
+        elif reply.status is Status.DRAINING and self._link is not None:
+            self._refusing.add(self._link)
             self._again()
         elif reply.status is Status.INVALID:
             message = reply.body.decode(errors="replace")[:500]

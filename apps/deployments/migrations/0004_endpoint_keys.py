@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('deployments', '0002_sentences_and_limits'),
+        ('deployments', '0003_placement_and_runtime'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
