@@ -13,13 +13,13 @@ from typing import Any
 
 from apps.core.errors import Unavailable
 from apps.jobs import services
-from apps.jobs.models import Job, JobStatus
+from apps.jobs.models import Job, JobKind, JobStatus
 from modelkit.errors import UserError
 from modelkit.jobfolder import Child, JobFolder
 from modelkit.run import DISK_FULL
 from modelkit.tracking.sink import SinkRefused, SinkUnavailable
 from modelkit.wording import both, pack, say, unpack
-from workers import context, devices, launching, mirror, publishing, stopping
+from workers import context, delivering, devices, launching, mirror, publishing, stopping
 from workers.reporter import Ended, Lease, follow
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,10 @@ def _attempt(job: Job, lease: Lease) -> bool:
 def _only_publishing_left(folder: JobFolder) -> bool:
     """Whether an earlier attempt finished its bundle, so that only publishing is left."""
     result = folder.result()
-    return bool(result and result["outcome"] == "succeeded" and (folder.path / result["bundle"]).is_dir())
+    if not result or result["outcome"] != "succeeded":
+        return False
+    # A batch prediction has files in place of a bundle.
+    return result["bundle"] is None or (folder.path / result["bundle"]).is_dir()
 
 
 def _launch(job: Job, lease: Lease) -> Child | None:
@@ -145,6 +148,8 @@ def _settle(job: Job, folder: JobFolder, lease: Lease, copy: mirror.Mirror) -> b
     match result["outcome"] if result else "vanished":
         case "succeeded" if not cancelled:
             assert result is not None  # noqa: S101
+            if job.kind == JobKind.PREDICT:
+                return _deliver(job, folder, result, lease)
             return _publish(job, folder, result, lease, copy)
         case "failed" | "errored" as outcome if not cancelled:
             assert result is not None  # noqa: S101
@@ -207,6 +212,21 @@ def _publish(job: Job, folder: JobFolder, result: dict[str, Any], lease: Lease, 
         metrics=result["metrics"],
         metrics_split=result["metrics_split"],
         published=version,
+    )
+    return True
+
+
+def _deliver(job: Job, folder: JobFolder, result: dict[str, Any], lease: Lease) -> bool:
+    """End a batch prediction: its files are there; a dataset is made of them where one was asked for."""
+    if job.spec.get("save_as"):
+        delivering.dataset_make(job=job, folder=folder, lease=lease)
+    services.job_finish(
+        job=job,
+        owner=lease.owner,
+        status=JobStatus.SUCCEEDED,
+        reason=say("Answered {rows} rows", rows=int(result["metrics"]["rows"])),
+        metrics=result["metrics"],
+        progress_detail=job.progress_detail,
     )
     return True
 

@@ -51,7 +51,23 @@ def _resolved(job: Job) -> dict[str, Any]:
             "Import the base model again, or choose another one.",
             model=spec["base_model"]["id"],
         )
-    if job.kind == JobKind.COMPRESS:
-        assert job.source_version is not None  # noqa: S101 - a compression's row always has one
+    if job.kind in (JobKind.COMPRESS, JobKind.PREDICT):
+        assert job.source_version is not None  # noqa: S101 - rows of these kinds always have one
         spec["source"] = spec["source"] | {"bundle": str(bundle_ensure_local(job.source_version))}
+    if spec.get("file"):
+        spec["file"] = spec["file"] | {"path": str(_file(spec["file"]))}
     return spec
+
+
+def _file(file: dict[str, Any]) -> Path:
+    """The uploaded file on this host: where it lies, or a copy of a remote store's."""
+    prefix, _slash, name = file["key"].rpartition("/")
+    path: Path = storage.local_dir(prefix) / name
+    if not path.is_file():
+        raise UserError(
+            "file_gone",
+            "The uploaded file {name} is no longer in storage.",
+            "Upload it again.",
+            name=file["name"],
+        )
+    return path

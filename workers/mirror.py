@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connection
 
 from apps.jobs import services
-from apps.jobs.models import Job
+from apps.jobs.models import Job, JobKind
 from modelkit.jobfolder import JobFolder
 from modelkit.tracking.sink import Point, RunForgotten, RunSink, SinkRefused, SinkUnavailable
 
@@ -46,6 +46,9 @@ class Mirror:
     def nudge(self) -> None:
         """Start a copy in the background when it is time and none is under way."""
         now = time.monotonic()
+        # Predictions make no model and draw no curves: there is nothing for MLflow to hold.
+        if self._job.kind == JobKind.PREDICT:
+            return
         if now < self._next_at or (self._thread is not None and self._thread.is_alive()):
             return
         self._next_at = now + PERIOD_S

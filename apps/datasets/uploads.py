@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,8 +25,13 @@ _LABEL_FILES = {"class.txt", "classes.txt", "labels.txt"}
 _LABEL_FILE_BYTES = 1 << 20
 
 
-def parts_of(request: HttpRequest, *, page: bool = False) -> tuple[list[UploadedPart], dict[str, Any]]:
-    """The received tables, and the options that came as files (class names). Raises Invalid for unknown fields."""
+def parts_of(
+    request: HttpRequest, *, page: bool = False, also: Sequence[str] = ()
+) -> tuple[list[UploadedPart], dict[str, Any]]:
+    """The received tables, and the options that came as files (class names). Raises Invalid for unknown fields.
+
+    `also` are fields that the caller itself reads.
+    """
     if "Content-Length" not in request.headers:
         raise AppError(
             _("The request does not say how long it is."),
@@ -37,10 +43,13 @@ def parts_of(request: HttpRequest, *, page: bool = False) -> tuple[list[Uploaded
     options: dict[str, Any] = {}
     files = cast("MultiValueDict[str, TemporaryUploadedFile]", request.FILES)
     unknown = [name for name in files if name not in _PARTS and name != "labels"]
-    unknown += [name for name in request.POST if name not in _FIELDS and not (page and _is_of_the_form(request, name))]
+    known_fields = _FIELDS | set(also)
+    unknown += [
+        name for name in request.POST if name not in known_fields and not (page and _is_of_the_form(request, name))
+    ]
     if unknown:
         message = _("There is no such field.")
-        known = ", ".join([*_PARTS, *sorted(_FIELDS)])
+        known = ", ".join([*_PARTS, *sorted(known_fields)])
         raise Invalid(
             _("The upload has fields that are not known."),
             fields=dict.fromkeys(unknown, message),

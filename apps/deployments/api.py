@@ -11,12 +11,24 @@ from apps.accounts.auth import caller, require
 from apps.accounts.models import Role
 from apps.core.idempotency import idempotent
 from apps.core.pagination import Page, PageQuery, page_of
-from apps.deployments import selectors, services
+from apps.deployments import keeping, selectors, services
 from apps.deployments.models import Endpoint
-from apps.deployments.schemas import EndpointIn, EndpointOut, EndpointPatch, RevisionIn, TimelineOut, TrafficIn
+from apps.deployments.schemas import (
+    EndpointIn,
+    EndpointOut,
+    EndpointPatch,
+    KeyCreated,
+    KeyIn,
+    KeyOut,
+    KeyPatch,
+    RevisionIn,
+    TimelineOut,
+    TrafficIn,
+)
 
 router = Router(tags=["Endpoints"])
 Name = Annotated[str, Path(max_length=63)]
+KeyId = Annotated[str, Path(max_length=12)]
 
 
 def _get(request: HttpRequest, name: str) -> Endpoint:
@@ -118,3 +130,51 @@ def endpoint_start(request: HttpRequest, name: Name) -> EndpointOut:
 def timeline_list(request: HttpRequest, name: Name, page: Query[PageQuery]) -> Page[TimelineOut]:
     rows, cursor = page_of(selectors.timeline_of(_get(request, name)), page)
     return Page[TimelineOut](items=[TimelineOut.of(row) for row in rows], next=cursor)
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+@router.get("/endpoints/{name}/keys", response=Page[KeyOut], summary="List the keys of an endpoint")
+@require(Role.VIEWER)
+def key_list(request: HttpRequest, name: Name, page: Query[PageQuery]) -> Page[KeyOut]:
+    rows, cursor = page_of(selectors.keys_of(_get(request, name)), page)
+    return Page[KeyOut](items=[KeyOut.of(row) for row in rows], next=cursor)
+
+
+@router.post(
+    "/endpoints/{name}/keys",
+    response={201: KeyCreated},
+    summary="Make a key of an endpoint",
+    description="It may ask for predictions of this endpoint and nothing else. It is in this answer only.",
+)
+@require(Role.DEVELOPER)
+def key_create(request: HttpRequest, name: Name, payload: KeyIn) -> Status[Any]:
+    row, plain = keeping.endpoint_key_create(
+        by=caller(request),
+        endpoint=_get(request, name),
+        name=payload.name,
+        expires_in_days=payload.expires_in_days,
+        limits={limit: getattr(payload, limit) for limit in keeping.MAX_LIMITS},
+    )
+    return Status(201, KeyCreated(**KeyOut.of(row).model_dump(), key=plain))
+
+
+@router.patch("/endpoints/{name}/keys/{key_id}", response=KeyOut, summary="Change a key's name, end or limits")
+@require(Role.DEVELOPER)
+def key_update(request: HttpRequest, name: Name, key_id: KeyId, payload: KeyPatch) -> KeyOut:
+    row = selectors.key_by_public_id(_get(request, name), key_id)
+    changes = payload.model_dump(exclude_unset=True)
+    return KeyOut.of(keeping.endpoint_key_update(by=caller(request), key=row, changes=changes))
+
+
+@router.delete(
+    "/endpoints/{name}/keys/{key_id}",
+    response={204: None},
+    summary="Revoke a key",
+    description="The serving port refuses it within a second of this answer.",
+)
+@require(Role.DEVELOPER)
+def key_revoke(request: HttpRequest, name: Name, key_id: KeyId) -> Status[Any]:
+    keeping.endpoint_key_revoke(by=caller(request), key=selectors.key_by_public_id(_get(request, name), key_id))
+    return Status(204, None)

@@ -12,7 +12,7 @@ from django.conf import settings
 
 from apps.core.errors import AppError, Unavailable
 from apps.deployments.backend import serving_backend
-from apps.deployments.keys import access_keys
+from apps.deployments.keys import keys_note_use, keys_push
 from apps.deployments.models import DesiredState, Endpoint, Revision, RevisionStatus
 from apps.deployments.observing import deployment_sync
 from apps.deployments.selectors import effective_runtime
@@ -33,6 +33,8 @@ _STALE_S = 15.0
 def deployment_apply(*, follow_s: float = FOLLOW_S) -> None:
     """State what the rows desire, then write what the agent reports into the rows until nothing is on its way."""
     backend = serving_backend()
+    keys_push()
+    keys_note_use()
     until = time.monotonic() + follow_s
     stated = -1
     while True:
@@ -61,8 +63,7 @@ def desired_set() -> DesiredSet:
         Endpoint.objects.select_related("workspace").prefetch_related("revisions__model_version__model").order_by("pk")
     )
     endpoints = tuple(_desired_endpoint(endpoint) for endpoint in rows)
-    workspaces = {endpoint.workspace.pk: endpoint.workspace for endpoint in rows}
-    return DesiredSet(endpoints=endpoints, keys=access_keys(workspaces.values()))
+    return DesiredSet(endpoints=endpoints)
 
 
 def _desired_endpoint(endpoint: Endpoint) -> DesiredEndpoint:

@@ -6,13 +6,15 @@ from typing import Any
 
 from django import forms
 from django.http import QueryDict
+from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Workspace
 from apps.core.errors import Invalid
 from apps.core.forms import ServiceForm
-from apps.deployments.models import Endpoint
+from apps.deployments.keeping import MAX_LIMITS
+from apps.deployments.models import Endpoint, EndpointKey
 from apps.deployments.services import SETTINGS
 from apps.registry.models import ModelVersion
 
@@ -92,6 +94,41 @@ class SettingsForm(ServiceForm):
                 label=gettext(known["title"]), help_text=f"{gettext(known['description'])} {range_}",
                 required=False, widget=number,
             )  # fmt: skip
+
+
+class KeyForm(ServiceForm):
+    """A key of an endpoint: a new one, or with `row` the changes of one that exists."""
+
+    name = forms.CharField(label=_("Name"), max_length=100, help_text=_("Which program uses it, e.g. shop-frontend."))
+    expires_in_days = forms.IntegerField(
+        label=_("Ends in days"), required=False, help_text=_("Counted from now; empty: never.")
+    )
+    rate_per_minute = forms.IntegerField(
+        label=_("Requests per minute"), required=False, help_text=_("Empty: the rate of the endpoint's settings.")
+    )
+    burst = forms.IntegerField(
+        label=_("Requests at once"), required=False, help_text=_("Empty: as many as come in a minute.")
+    )
+    quota_per_day = forms.IntegerField(
+        label=_("Inputs per day"), required=False, help_text=_("Counted from midnight UTC; empty: without end.")
+    )
+
+    def __init__(self, *args: Any, row: EndpointKey | None = None, **kwargs: Any) -> None:
+        initial: dict[str, Any] = {"expires_in_days": 90}
+        if row is not None:
+            left = -(-(row.expires_at - timezone.now()).total_seconds() // 86_400) if row.expires_at else None
+            initial = {name: getattr(row, name) for name in ("name", *MAX_LIMITS)}
+            initial["expires_in_days"] = max(1, int(left)) if left is not None else None
+        super().__init__(*args, initial=initial, **kwargs)
+
+    @property
+    def limits(self) -> dict[str, int | None]:
+        return {name: self.cleaned_data[name] for name in MAX_LIMITS}
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What differs from the key as it was shown; an end that was left alone is not moved."""
+        return {name: self.cleaned_data[name] for name in self.changed_data}
 
 
 def settings_of(data: QueryDict) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Endpoints, their revisions and what happened to them.
+"""Endpoints, their revisions and keys, and what happened to them.
 
 An endpoint: pending -> live <-> degraded, failed, stopped.   A revision:
 
@@ -11,8 +11,11 @@ are what the serving agent observed.
 
 from __future__ import annotations
 
+from datetime import UTC
+
 from django.db import models
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import User, Workspace
@@ -83,6 +86,39 @@ class Revision(Record):
 
     def __str__(self) -> str:
         return f"{self.endpoint.name} #{self.number}"
+
+
+class EndpointKey(Record):
+    """A bearer key for predictions of one endpoint; only its SHA-256 is stored.
+
+    It belongs to the endpoint: it goes on when the person who made it leaves, and ends with the endpoint. Empty limits
+    are none, but `rate_per_minute`, which then is the endpoint's own. `used` is what the serving port reported last.
+    """
+
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="keys")
+    name = models.CharField(max_length=100)
+    sha256 = models.CharField(max_length=64, unique=True)
+    prefix = models.CharField(max_length=10, help_text="The key's first characters, to recognise it by.")
+    expires_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
+    rate_per_minute = models.PositiveIntegerField(null=True)
+    burst = models.PositiveIntegerField(null=True)
+    quota_per_day = models.PositiveBigIntegerField(null=True)
+    used_today = models.PositiveBigIntegerField(default=0)
+    used_on = models.DateField(null=True, help_text="The day (UTC) that `used_today` is of.")
+
+    @property
+    def usable(self) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
+
+    @property
+    def inputs_today(self) -> int:
+        """Inputs answered since midnight UTC."""
+        return self.used_today if self.used_on == timezone.now().astimezone(UTC).date() else 0
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
 
 
 class RevisionTransition(Transition):

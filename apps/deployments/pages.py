@@ -18,7 +18,7 @@ from apps.accounts.models import Role
 from apps.core.errors import AppError
 from apps.deployments import selectors
 from apps.deployments.backend import serving_backend
-from apps.deployments.forms import SettingsForm, TryForm
+from apps.deployments.forms import KeyForm, SettingsForm, TryForm
 from apps.deployments.models import Endpoint, EndpointStatus, RevisionStatus
 from apps.deployments.presenting import timeline_rows
 from apps.deployments.snippets import LANGUAGES, snippet
@@ -33,6 +33,7 @@ TABS: Mapping[str, tuple[str | Promise, str]] = {
     "traffic": (_("Traffic"), ""),
     "timeline": (_("Timeline"), ""),
     "logs": (_("Logs"), ""),
+    "keys": (_("Keys"), ""),
     "settings": (_("Settings"), ""),
 }
 
@@ -126,6 +127,14 @@ def _logs(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return {"log_revision": number, "log_lines": selectors.logs_of(context["endpoint"], number)}
 
 
+def _keys(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    endpoint = context["endpoint"]
+    page = Paginator(selectors.keys_of(endpoint), PER_PAGE).get_page(request.GET.get("page"))
+    chosen = request.GET.get("change", "")
+    row = next((key for key in page if key.public_id == chosen and key.usable), None)
+    return {"page": page, "key": row, "key_form": KeyForm(row=row)}
+
+
 def _settings(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     refusal: AppError | None = context["refusal"]
     form = SettingsForm(context["endpoint"], request.POST if refusal and request.POST else None)
@@ -140,5 +149,6 @@ BUILDERS: Mapping[str, Callable[[HttpRequest, dict[str, Any]], dict[str, Any]]] 
     "traffic": _traffic,
     "timeline": _timeline,
     "logs": _logs,
+    "keys": _keys,
     "settings": _settings,
 }

@@ -11,7 +11,8 @@ from pydantic import ConfigDict, Field, StrictInt
 from apps.core.wording import told
 from apps.deployments import selectors
 from apps.deployments.backend import serving_backend
-from apps.deployments.models import Endpoint, Revision, TimelineEntry
+from apps.deployments.keeping import MAX_KEY_DAYS, MAX_LIMITS
+from apps.deployments.models import Endpoint, EndpointKey, Revision, TimelineEntry
 from modelkit.serving.plan import Goal, Limits, Placement, Runtime
 
 _MODEL = Field(description="A version: intents@2, or intents@champion.", max_length=140)
@@ -118,6 +119,70 @@ class EndpointOut(Schema):
             created_at=endpoint.created_at,
             created_by=endpoint.created_by.username if endpoint.created_by else None,
         )
+
+
+_Count = Annotated[StrictInt, Field(ge=1, le=1_000_000_000_000)]
+
+
+class KeyPatch(Schema):
+    """What is left out stays as it is; null takes a limit, or the end, away."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field("", min_length=1, max_length=100, description="What it is for.")
+    expires_in_days: StrictInt | None = Field(None, ge=1, le=MAX_KEY_DAYS, description="From now; never, if null.")
+    rate_per_minute: _Count | None = Field(
+        None, le=MAX_LIMITS["rate_per_minute"], description="Requests a minute; null: the endpoint's own rate."
+    )
+    burst: _Count | None = Field(
+        None, le=MAX_LIMITS["burst"], description="Requests that may come at once; null: as many as a minute's."
+    )
+    quota_per_day: _Count | None = Field(
+        None, le=MAX_LIMITS["quota_per_day"], description="Inputs a day, from midnight UTC; null: without end."
+    )
+
+
+class KeyIn(KeyPatch):
+    name: str = Field(min_length=1, max_length=100, description="What it is for.")
+
+
+class KeyOut(Schema):
+    id: str
+    name: str
+    prefix: str = Field(description="The first characters, to recognise it by.")
+    endpoint: str
+    rate_per_minute: int | None
+    burst: int | None
+    quota_per_day: int | None
+    inputs_today: int = Field(description="Inputs since midnight UTC, as reported within the last ten seconds or so.")
+    created_at: datetime
+    created_by: str | None
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+    @classmethod
+    def of(cls, row: EndpointKey) -> KeyOut:
+        """From a row of `selectors.keys_of`."""
+        return cls(
+            id=row.public_id,
+            name=row.name,
+            prefix=row.prefix,
+            endpoint=row.endpoint.name,
+            rate_per_minute=row.rate_per_minute,
+            burst=row.burst,
+            quota_per_day=row.quota_per_day,
+            inputs_today=row.inputs_today,
+            created_at=row.created_at,
+            created_by=row.created_by.username if row.created_by else None,
+            expires_at=row.expires_at,
+            last_used_at=row.last_used_at,
+            revoked_at=row.revoked_at,
+        )
+
+
+class KeyCreated(KeyOut):
+    key: str = Field(description="Shown once; only its hash is stored.")
 
 
 class TimelineOut(Schema):

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from apps.accounts.models import Workspace
 from apps.core.errors import NotFound
 from apps.deployments.backend import serving_backend
-from apps.deployments.models import Endpoint, Revision, RevisionStatus, TimelineEntry
+from apps.deployments.models import Endpoint, EndpointKey, Revision, RevisionStatus, TimelineEntry
 from apps.registry.models import ModelVersion
 from modelkit.serving.plan import EndpointCounters, ObservedSet, Runtime, Tuning
 
@@ -38,6 +38,19 @@ def endpoint_by_name(workspace: Workspace, name: str) -> Endpoint:
 def timeline_of(endpoint: Endpoint) -> QuerySet[TimelineEntry]:
     """What happened at an endpoint, newest first."""
     return endpoint.timeline.select_related("actor").order_by("-pk")
+
+
+def keys_of(endpoint: Endpoint) -> QuerySet[EndpointKey]:
+    """The keys of an endpoint, those that still open it first."""
+    return endpoint.keys.select_related("created_by", "endpoint__workspace").order_by("revoked_at", "-pk")
+
+
+def key_by_public_id(endpoint: Endpoint, public_id: str) -> EndpointKey:
+    """Raises NotFound."""
+    key = keys_of(endpoint).filter(public_id=public_id).first()
+    if key is None:
+        raise NotFound(_("This endpoint has no such key."), hint=_("See the list of its keys."))
+    return key
 
 
 def main_revision(endpoint: Endpoint) -> Revision | None:

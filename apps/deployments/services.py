@@ -20,6 +20,7 @@ from apps.accounts.services import audit_record
 from apps.core.errors import Conflict, Invalid
 from apps.core.models import slug_validator
 from apps.core.wording import told
+from apps.deployments.keys import keys_changed
 from apps.deployments.models import (
     DesiredState,
     Endpoint,
@@ -132,12 +133,14 @@ def endpoint_start(*, by: Identity, endpoint: Endpoint) -> Endpoint:
 
 
 def endpoint_delete(*, by: Identity, endpoint: Endpoint) -> None:
-    """Remove the endpoint with its revisions and timeline; what it was stays in the audit record."""
+    """Remove the endpoint with its revisions, keys and timeline; what it was stays in the audit record."""
     by.require(Role.MAINTAINER)
     with transaction.atomic():
         details = {"models": sorted({r.model_version.ref for r in endpoint.revisions.all()})}
         deleted, _by_model = Endpoint.objects.filter(pk=endpoint.pk).delete()
         if deleted:
+            # Or a later endpoint of this name would be opened by the keys of this one.
+            keys_changed()
             audit_record(by=by, action="endpoint.delete", target=endpoint.name, details=details)
             desired_changed()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import FileResponse, HttpRequest, StreamingHttpResponse
 from ninja import Query, Router, Status
 
 from apps.accounts.auth import require
@@ -12,7 +12,7 @@ from apps.accounts.models import Role
 from apps.core.errors import NotFound
 from apps.core.idempotency import idempotent
 from apps.core.pagination import Page, PageQuery, page_of
-from apps.jobs import previews, services
+from apps.jobs import previews, receiving, services
 from apps.jobs.models import Job
 from apps.jobs.plans import Plan
 from apps.jobs.schemas import (
@@ -82,8 +82,67 @@ def _task(spec: TaskSpec) -> dict[str, Any]:
 @require(Role.DEVELOPER)
 @idempotent()
 def job_create(request: HttpRequest, payload: JobRequest) -> Status[Any]:
-    """Start a fine-tuning or a compression."""
+    """Start a fine-tuning, a compression or a batch prediction."""
     return Status(201, _out(services.job_create(by=request.auth, request=payload)))  # type: ignore[attr-defined]
+
+
+_FILE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "model"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "CSV, TSV, JSON or JSONL."},
+                        "model": {"type": "string", "example": "intents@2"},
+                        "mapping": {"type": "string", "description": 'JSON: `{"text": column}`; else found.'},
+                        "encoding": {"type": "string"},
+                        "delimiter": {"type": "string"},
+                        "header": {"type": "string", "enum": ["true", "false"]},
+                        "save_as": {"type": "string", "description": "A dataset that gets the answers as a version."},
+                        "title": {"type": "string"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "/jobs/predictions",
+    response={201: JobOut},
+    summary="Predict the rows of a file",
+    openapi_extra=_FILE_BODY,
+)
+@require(Role.DEVELOPER)
+@idempotent(atomic=False)
+def prediction_create(request: HttpRequest) -> Status[Any]:
+    """Start a batch prediction over an uploaded file; over a dataset version it is `POST /jobs`."""
+    body, files, mapping, options = receiving.prediction_of(request)
+    job = services.job_create_for_file(
+        by=request.auth,  # type: ignore[attr-defined]
+        request=body,
+        files=files,
+        mapping=mapping,
+        options=options,
+    )
+    return Status(201, _out(job))
+
+
+@router.get("/jobs/{job_id}/predictions", summary="Download what a batch prediction answered")
+@require(Role.VIEWER)
+def predictions_get(
+    request: HttpRequest,
+    job_id: str,
+    format: Annotated[Literal["csv", "jsonl", "parquet"], Query("csv", description="Of the file.")],
+) -> FileResponse:
+    """Columns `row`, `split`, `text`, `expected`, `label`, `score`, in the order of the rows."""
+    job = _get(request, job_id)
+    path = folders.artifact_path(job, f"predictions_{format}")
+    return FileResponse(path.open("rb"), as_attachment=True, filename=f"predictions-{job.number}.{format}")
 
 
 @router.post("/jobs/preview", response=PreviewOut)

@@ -30,6 +30,7 @@ from apps.registry.models import BaseModel, ModelVersion
 class JobKind(models.TextChoices):
     TRAIN = "train", _("Fine-tune")
     COMPRESS = "compress", _("Compress")
+    PREDICT = "predict", _("Predict")
 
 
 class JobStatus(models.TextChoices):

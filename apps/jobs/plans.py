@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import duckdb
@@ -21,11 +21,11 @@ from pydantic import ValidationError
 from apps.accounts.models import Workspace
 from apps.core.errors import AppError, Invalid
 from apps.core.wording import told
-from apps.datasets.models import DatasetVersion, VersionStatus
+from apps.datasets.models import Dataset, DatasetVersion, VersionStatus
 from apps.datasets.row_browser import rows_path
 from apps.jobs.models import Device, JobKind
 from apps.jobs.rules import param_remedy
-from apps.jobs.schemas import CompressRequest, Problem, TrainRequest
+from apps.jobs.schemas import CompressRequest, PredictFileRequest, PredictRequest, Problem, TrainRequest
 from apps.jobs.selectors import inputs
 from apps.jobs.selectors.queue import DEVICE_FRESH
 from apps.jobs.selectors.timing import phase_key
@@ -81,13 +81,18 @@ class Plan:
         raise Invalid(first.message, code=first.code, hint=first.hint, fields=fields, status=status)
 
 
-def plan_of(*, workspace: Workspace, request: TrainRequest | CompressRequest) -> Plan:
+AnyRequest = TrainRequest | CompressRequest | PredictRequest
+
+
+def plan_of(*, workspace: Workspace, request: AnyRequest) -> Plan:
     """The plan of a request; never raises for what the user can mend, but notes it."""
-    plan = (
-        _plan_training(workspace, request)
-        if isinstance(request, TrainRequest)
-        else _plan_compression(workspace, request)
-    )
+    match request:
+        case TrainRequest():
+            plan = _plan_training(workspace, request)
+        case CompressRequest():
+            plan = _plan_compression(workspace, request)
+        case PredictRequest():
+            plan = _plan_prediction(workspace, request)
     plan.priority = request.priority
     plan.title = request.title.strip() or plan.title
     if not plan.problems:
@@ -304,6 +309,60 @@ def _plan_compression(workspace: Workspace, request: CompressRequest) -> Plan:
             "dataset": dataset.ref if dataset else None,
             "code_version": code_version(),
         },
+    }
+    return plan
+
+
+# --- prediction -----------------------------------------------------------------------------------------------------
+
+
+def _plan_prediction(workspace: Workspace, request: PredictRequest) -> Plan:
+    plan = Plan(kind=JobKind.PREDICT)
+    file = request.file if isinstance(request, PredictFileRequest) else None
+    try:
+        plan.source = inputs.source_version_get(workspace=workspace, reference=request.model)
+        if request.dataset:
+            plan.dataset = inputs.dataset_version_get(workspace=workspace, reference=request.dataset)
+    except AppError as error:
+        plan.take(error)
+        return plan
+    if plan.dataset is None and file is None:
+        message = _("Say which rows are to be predicted.")
+        hint = _("Name a dataset version, or send a file to POST /jobs/predictions.")
+        plan.refuse("rows_missing", "dataset", message, hint)
+        return plan
+    source, task = plan.source, catalog.tasks().get(plan.source.model.task)
+    if task is None:
+        plan.refuse("task_unknown", "model", _("There is no task “%(name)s”.") % {"name": source.model.task})
+        return plan
+    plan.task, plan.model_name = task.name, source.model.name
+    if plan.dataset is not None:
+        _check_dataset(plan, task)
+    other = Dataset.objects.filter(workspace=workspace, name=request.save_as or "").exclude(task=task.name).first()
+    if other is not None:
+        message = _("The dataset “%(name)s” exists and is for another task.") % {"name": other.name}
+        plan.refuse("dataset_of_another_task", "save_as", message, _("Choose another name."))
+    if plan.problems:
+        return plan
+    of = plan.dataset.ref if plan.dataset is not None else file.name if file is not None else ""
+    plan.title = f"{source.ref} · {of}"
+    size = file.size_bytes if file is not None else int((plan.dataset.rows if plan.dataset else 0) or 0) * 200
+    # The rows and each part once, and the three files of the result.
+    plan.predicted = {"memory_bytes": source.size_bytes * 2 + 200_000_000, "disk_bytes": 6 * size}
+    version = plan.dataset
+    plan.spec = {
+        "format": 1,
+        "kind": "predict",
+        "task": plan.task,
+        "params": {},
+        "model_name": plan.model_name,
+        "seed": 0,
+        "code_version": code_version(),
+        "source": {"ref": source.ref, "digest": source.bundle_digest},
+        "dataset": {"ref": version.ref, "prefix": version.prefix, "digest": version.digest} if version else None,
+        "file": asdict(file) if file is not None else None,
+        "split": request.split,
+        "save_as": request.save_as,
     }
     return plan
 

@@ -28,6 +28,7 @@ PHASE_TITLES = {
     "loading": gettext_lazy("Loading model"),
     "training": gettext_lazy("Training"),
     "compressing": gettext_lazy("Compressing"),
+    "predicting": gettext_lazy("Predicting"),
     "evaluating": gettext_lazy("Evaluating"),
     "exporting": gettext_lazy("Exporting"),
     "parity": gettext_lazy("Checking parity"),
@@ -158,7 +159,9 @@ def best_figure(job: Job) -> Figure | None:
 
 
 def champion_of(job: Job) -> ModelVersion | None:
-    """The version that this job's model must beat: the champion, unless the job made it itself."""
+    """The version that this job's model must beat: the champion, unless the job made it itself or makes no model."""
+    if job.kind == JobKind.PREDICT:
+        return None
     model = choices.model_named(workspace=job.workspace, name=job.model_name)
     champion = registry.champion_of(model) if model else None
     return None if champion is None or champion.job_public_id == job.public_id else champion
@@ -234,6 +237,8 @@ def _presets(job: Job) -> Sequence[Any]:
 def _clone(job: Job, refused: str, *, title: str = "") -> Action:
     if job.kind == JobKind.TRAIN:
         address = f"{reverse('job_new')}?{urlencode({'clone': job.public_id})}"
+    elif job.kind == JobKind.PREDICT:
+        address = f"{reverse('prediction_new')}?{urlencode({'clone': job.public_id})}"
     else:
         query = {"model": job.spec["source"]["ref"], "method": job.spec["method"], "clone": job.public_id}
         address = f"{reverse('compression')}?{urlencode(query)}"
@@ -247,7 +252,9 @@ def _post(job: Job, name: str, title: str, reason: str, *, primary: bool = False
 
 def _follow_ups(job: Job, refused: str) -> list[Action]:
     """Compress and Deploy, once there is a version."""
-    found = []
+    found: list[Action] = []
+    if job.kind == JobKind.PREDICT:
+        return found
     waiting = "" if job.published else _("There is no model version before the job has succeeded.")
     reference = job.published.ref if job.published else ""
     if job.kind == JobKind.TRAIN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -46,7 +47,39 @@ class CompressRequest(Request):
     priority: Annotated[int, Field(ge=-10, le=10)] = 0
 
 
-JobRequest = Annotated[TrainRequest | CompressRequest, Field(discriminator="kind")]
+class PredictRequest(Request):
+    """Answers of a model to every row of a dataset version; a file is sent to `POST /jobs/predictions` instead."""
+
+    kind: Literal["predict"]
+    model: Reference = Field(examples=["intents@2"])
+    dataset: Annotated[Reference | None, Field(examples=["tickets@1"])] = None
+    split: Literal["all", "train", "validation", "test"] = "all"
+    save_as: Annotated[
+        Slug | None, Field(description="A dataset that gets a version with the answers as its classes.")
+    ] = None
+    title: Annotated[str, Field(max_length=200)] = ""
+    priority: Annotated[int, Field(ge=-10, le=10)] = 0
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A received file in storage, with the columns of its roles. Made by us only: no request may name a key."""
+
+    key: str
+    name: str
+    size_bytes: int
+    sha256: str
+    mapping: dict[str, str]
+    options: dict[str, Any]
+
+
+class PredictFileRequest(PredictRequest):
+    """The same for a received file. Not part of `JobRequest`, since it holds a storage key."""
+
+    file: StoredFile
+
+
+JobRequest = Annotated[TrainRequest | CompressRequest | PredictRequest, Field(discriminator="kind")]
 
 
 class CloneRequest(Request):
@@ -64,7 +97,7 @@ class JobQuery(Request):
     """Filters of the list of jobs."""
 
     status: Literal["", "active", "queued", "running", "succeeded", "failed", "errored", "cancelled"] = ""
-    kind: Literal["", "train", "compress"] = ""
+    kind: Literal["", "train", "compress", "predict"] = ""
     task: Annotated[str, Field(max_length=63)] = ""
     model: Annotated[str, Field(max_length=63)] = ""
     dataset: Annotated[str, Field(max_length=127)] = ""
@@ -110,6 +143,9 @@ class JobOut(Schema):
     source: str | None
     method: str | None
     preset: str | None
+    split: str | None = Field(description="Of a prediction: the split that was asked about, or `all`.")
+    file: str | None = Field(description="Of a prediction: the name of the uploaded file.")
+    result_dataset: str | None = Field(description="Of a prediction: the dataset version made of its answers.")
     params: dict[str, Any]
     seed: int
     predicted: dict[str, float]

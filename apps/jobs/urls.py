@@ -2,12 +2,13 @@
 
 from django.urls import URLPattern, path
 
-from apps.jobs.views import detail, listing, wizard, workers
+from apps.jobs.views import detail, listing, predicting, wizard, workers
 
 urlpatterns: list[URLPattern] = [
     path("jobs/", listing.job_list, name="job_list"),
     path("jobs/rows", listing.rows, name="job_rows"),
     path("jobs/new", wizard.new, name="job_new"),
+    path("jobs/predict", predicting.new, name="prediction_new"),
     path("jobs/new/review", wizard.review, name="job_review"),
     path("jobs/new/first-batch", wizard.first_batch, name="job_first_batch"),
     path("jobs/<slug:public_id>/", detail.page, name="job_detail"),

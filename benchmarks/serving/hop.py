@@ -32,7 +32,7 @@ from modelkit import bundle, catalog
 from modelkit.serving.batching import Answer, Batcher
 from modelkit.serving.front.app import Front
 from modelkit.serving.front.http import Connection
-from modelkit.serving.plan import AccessKey, Route, RouteRevision, RoutingTable
+from modelkit.serving.plan import AccessKey, KeySet, Route, RouteRevision, RoutingTable
 from modelkit.serving.runner import _Peer
 from modelkit.serving.wire import Ask, Cost, Reply, Status
 
@@ -47,6 +47,9 @@ class Nothing:
         return inputs
 
     def token_counts(self, batch: Sequence[Any]) -> Sequence[int]:
+        return ()
+
+    def uncut_token_counts(self, inputs: Sequence[Any]) -> Sequence[int]:
         return ()
 
     def forward(self, batch: Sequence[Any]) -> Sequence[Any]:
@@ -101,9 +104,9 @@ class InlineLink:
 def _routing(folder: Path, socket: str) -> Path:
     revision = RouteRevision(number=1, model="m@1", sockets=(socket,), weight=100, input_kind="string")
     key = AccessKey(sha256=hashlib.sha256(TOKEN.encode()).hexdigest(), workspace="w")
-    table = RoutingTable(
-        generation=1, routes=(Route(workspace="w", name="m", state="running", revisions=(revision,)),), keys=(key,)
-    )
+    route = Route(workspace="w", name="m", state="running", revisions=(revision,))
+    table = RoutingTable(generation=1, routes=(route,))
+    (folder / "keys.json").write_text(KeySet(keys=(key,)).model_dump_json())
     path = folder / "routing.json"
     path.write_text(table.model_dump_json())
     return path

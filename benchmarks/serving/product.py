@@ -21,6 +21,7 @@ from modelkit.serving.plan import (
     DesiredEndpoint,
     DesiredRevision,
     DesiredSet,
+    KeySet,
     ObservedEndpoint,
     ObservedSet,
 )
@@ -57,7 +58,8 @@ class Product:
         )
         key = AccessKey(sha256=hashlib.sha256(TOKEN.encode()).hexdigest(), workspace=WORKSPACE)
         endpoint = DesiredEndpoint(workspace=WORKSPACE, name=NAME, state="running", revisions=(revision,))
-        self._backend.apply(DesiredSet(endpoints=(endpoint,), keys=(key,)))
+        self._backend.apply_keys(KeySet(keys=(key,)))
+        self._backend.apply(DesiredSet(endpoints=(endpoint,)))
 
     def wait_live(self, number: int) -> ObservedEndpoint:
         """Until `number` alone has the traffic."""

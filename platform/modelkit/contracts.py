@@ -197,6 +197,7 @@ PHASES = (
     "loading",
     "training",
     "compressing",
+    "predicting",
     "evaluating",
     "exporting",
     "parity",
@@ -287,6 +288,13 @@ class Predictor(Protocol):
         """Tokens of each input of a preprocessed batch, without padding; empty for a model that knows none."""
         ...
 
+    def uncut_token_counts(self, inputs: Sequence[Any]) -> Sequence[int]:
+        """Tokens of each input before it is cut at the model's maximal length; empty for a model that knows none.
+
+        Asked for only where an endpoint limits them, since it may tokenize a second time.
+        """
+        ...
+
     def forward(self, batch: Any) -> Any: ...
 
     def postprocess(self, raw: Any, *, scores: bool = True) -> list[dict[str, Any]]:
@@ -302,6 +310,8 @@ class Embedder(Protocol):
     def preprocess(self, inputs: Sequence[Any]) -> Any: ...
 
     def token_counts(self, batch: Any) -> Sequence[int]: ...
+
+    def uncut_token_counts(self, inputs: Sequence[Any]) -> Sequence[int]: ...
 
     def forward_embeddings(self, batch: Any) -> Any:
         """Unit vectors (inputs, embedding width) in float32, in the order of the inputs."""

@@ -85,6 +85,8 @@ def _run(folder: JobFolder, reporter: FolderReporter, *, device: str, threads: i
                 raise UserError("no_preview", "This task shows its first batch once the job runs.", "")
             preview(context, train_job(spec))
             return {"outcome": "succeeded"}
+        if spec["kind"] == "predict":
+            return _predict(context, spec)
         outcome = _dispatch(context, spec)
         bundle = Path(outcome.bundle).resolve().relative_to(folder.path.resolve()).as_posix()
     except Stopped:
@@ -119,6 +121,26 @@ def _dispatch(context: RunContext, spec: Mapping[str, Any]) -> Outcome:
             raise UserError(
                 "kind_unknown", "This installation has no job kind “{kind}”.", "Update the worker.", kind=kind
             )
+
+
+def _predict(context: RunContext, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A batch prediction: its files are its result, there is no bundle."""
+    from modelkit.prediction import recipe as prediction
+    from modelkit.prediction.inputs import FileRef
+
+    file = spec.get("file")
+    tally = prediction.run(
+        context,
+        source=Path(spec["source"]["bundle"]),
+        dataset=_dataset(spec.get("dataset")),
+        file=FileRef(Path(file["path"]), file["name"], file["mapping"], file["options"]) if file else None,
+        split=spec["split"],
+    )
+    logger.info("Done: %d rows.", tally.rows)
+    metrics = {"rows": float(tally.rows)}
+    if tally.labelled:
+        metrics["accuracy"] = tally.agree / tally.labelled
+    return {"outcome": "succeeded", "metrics": metrics}
 
 
 def train_job(spec: Mapping[str, Any]) -> TrainJob:

@@ -34,7 +34,7 @@ def world_make(team: Team) -> World:
     """Rows, a dataset's file and a bundle; what they would need of other processes is not there."""
     from apps.accounts.models import ApiToken
     from apps.datasets.models import Dataset, DatasetVersion, VersionStatus
-    from apps.deployments.models import Endpoint, Revision
+    from apps.deployments.models import Endpoint, EndpointKey, Revision
     from apps.jobs.models import Job
     from apps.registry.models import Alias, BaseModel, ModelVersion, RegisteredModel
 
@@ -75,6 +75,7 @@ def world_make(team: Team) -> World:
     )  # fmt: skip
     endpoint = Endpoint.objects.create(workspace=bank, name=f"support-{MARK}", task=task, created_by=user)
     Revision.objects.create(endpoint=endpoint, number=1, model_version=version, weight=100)
+    key = EndpointKey.objects.create(endpoint=endpoint, name="ci", sha256="0" * 64, prefix="ty_0000000")
     token = ApiToken.objects.filter(workspace=bank).order_by("pk")[0]
     return World(
         {
@@ -83,7 +84,7 @@ def world_make(team: Team) -> World:
             "models": {"name": model.name, "number": "1", "alias": "champion", "tab": "metrics"},
             "jobs": {"job_id": job.public_id, "public_id": job.public_id}
             | {"name": "samples", "action": "cancel", "tab": "logs"},
-            "endpoints": {"name": endpoint.name, "number": "1", "revision": "1"},
+            "endpoints": {"name": endpoint.name, "number": "1", "revision": "1", "key_id": key.public_id},
             "members": {"username": "viewer"},
             "tokens": {"token_id": token.public_id},
             "tasks": {"task": task},

@@ -21,8 +21,9 @@ MAX_POINTS = 600
 ARTIFACT_NAME = re.compile(r"[a-z0-9_]{1,60}")
 #: What a kind goes through; `queued` and `publishing` belong to the worker.
 PHASES_OF = {
-    JobKind.TRAIN: tuple(name for name in PHASES if name != "compressing"),
+    JobKind.TRAIN: tuple(name for name in PHASES if name not in ("compressing", "predicting")),
     JobKind.COMPRESS: ("queued", "preparing", "compressing", "evaluating", "exporting", "parity", "publishing"),
+    JobKind.PREDICT: ("queued", "preparing", "loading", "predicting", "exporting"),
 }
 
 

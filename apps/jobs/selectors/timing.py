@@ -39,7 +39,7 @@ def left_s(job: Job, *, now: float | None = None) -> float | None:
     spent = max(0.0, (time.time() if now is None else now) - entered[-1]) if entered else 0.0
     rest = max(0.0, predicted.get(current, 0.0) - spent)
     # A loop that counts its steps knows better than any prediction; what comes before it in its phase does not.
-    looping = told is not None and detail.get("steps") and current == "training"
+    looping = told is not None and detail.get("steps") and current in ("training", "predicting")
     return round((float(told) if looping else max(float(told or 0.0), rest)) + ahead, 1)
 
 

@@ -15,6 +15,7 @@ from apps.jobs.services.leasing import (
     job_requeue,
     job_sweep,
 )
+from apps.jobs.services.receiving import job_create_for_file
 from apps.jobs.services.recording import (
     job_apply_events,
     job_launched,
@@ -35,6 +36,7 @@ __all__ = [
     "job_claim",
     "job_clone",
     "job_create",
+    "job_create_for_file",
     "job_delete",
     "job_finish",
     "job_heartbeat",

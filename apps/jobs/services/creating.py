@@ -14,19 +14,24 @@ from apps.accounts.services import audit_record
 from apps.core.models import IdempotencyRecord
 from apps.jobs import queue
 from apps.jobs.models import Job, JobKind, JobStatus, JobTransition
-from apps.jobs.plans import Plan, plan_of
-from apps.jobs.schemas import CloneRequest, CompressRequest, TrainRequest
+from apps.jobs.plans import AnyRequest, Plan, plan_of
+from apps.jobs.schemas import (
+    CloneRequest,
+    CompressRequest,
+    PredictFileRequest,
+    PredictRequest,
+    StoredFile,
+    TrainRequest,
+)
 from modelkit.wording import say
 
 
-def job_preview(*, by: Identity, request: TrainRequest | CompressRequest) -> Plan:
+def job_preview(*, by: Identity, request: AnyRequest) -> Plan:
     """What would happen if the request were sent now. Writes nothing."""
     return plan_of(workspace=by.workspace, request=request)
 
 
-def job_create(
-    *, by: Identity, request: TrainRequest | CompressRequest, key: str = "", cloned_from: Job | None = None
-) -> Job:
+def job_create(*, by: Identity, request: AnyRequest, key: str = "", cloned_from: Job | None = None) -> Job:
     """Freeze the request into a queued job and let a worker look, once committed. Raises Invalid naming each field.
 
     `key` comes from the form that was shown: two clicks on its button make one job, and both answer with it.
@@ -38,9 +43,7 @@ def job_create(
     return _freeze(by=by, plan=plan, cloned_from=cloned_from)
 
 
-def _job_create_once(
-    *, by: Identity, request: TrainRequest | CompressRequest, key: str, cloned_from: Job | None
-) -> Job:
+def _job_create_once(*, by: Identity, request: AnyRequest, key: str, cloned_from: Job | None) -> Job:
     scope = f"{by.workspace.public_id}:{by.user.pk}:job_create"
     digest = hashlib.sha256(request.model_dump_json().encode()).hexdigest()
     try:
@@ -94,7 +97,7 @@ def job_clone(*, by: Identity, job: Job, changes: CloneRequest, key: str = "") -
     return job_create(by=by, request=request_of(job, changes), key=key, cloned_from=job)
 
 
-def request_of(job: Job, changes: CloneRequest | None = None) -> TrainRequest | CompressRequest:
+def request_of(job: Job, changes: CloneRequest | None = None) -> AnyRequest:
     """The request that would make `job` again; parameters are spelled out, so that no preset is needed."""
     changes = changes or CloneRequest()
     spec = job.spec
@@ -112,6 +115,19 @@ def request_of(job: Job, changes: CloneRequest | None = None) -> TrainRequest | 
             title=changes.title,
             priority=job.priority,
         )
+    if job.kind == JobKind.PREDICT:
+        values: dict[str, Any] = {
+            "kind": "predict",
+            "model": spec["source"]["ref"],
+            "dataset": changes.dataset or (spec["dataset"] or {}).get("ref"),
+            "split": spec["split"],
+            "save_as": spec["save_as"],
+            "title": changes.title,
+            "priority": job.priority,
+        }
+        if spec["file"] and not changes.dataset:
+            return PredictFileRequest(**values, file=StoredFile(**spec["file"]))
+        return PredictRequest(**values)
     return CompressRequest(
         kind="compress",
         model=spec["source"]["ref"],

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from apps.accounts.auth import Identity
 from apps.accounts.services import audit_record
+from apps.core import storage
 from apps.core.errors import Conflict
 from apps.jobs import queue
 from apps.jobs.models import Job, JobStatus, JobTransition
@@ -105,6 +106,10 @@ def job_delete(*, by: Identity, job: Job) -> None:
         audit_record(by=by, action="job.delete", target=f"#{job.number}", details={"id": job.public_id})
         job.delete()
         transaction.on_commit(lambda: shutil.rmtree(folder, ignore_errors=True))
+        key = (job.spec.get("file") or {}).get("key")
+        # A clone asks about the same file.
+        if key and not Job.objects.filter(spec__file__key=key).exists():
+            transaction.on_commit(lambda: storage.delete_prefix(key.rpartition("/")[0]))
 
 
 def _record(by: Identity, job: Job, before: JobStatus, after: JobStatus, reason: str) -> None:

@@ -192,9 +192,13 @@ def _tabs(job: Job) -> list[tuple[str, str]]:
         "config": _("Config"),
         "artifacts": _("Artifacts"),
     }
-    # A compression draws no curves and writes no checkpoints.
-    left_out = {"charts", "samples", "checkpoints"} if job.kind == JobKind.COMPRESS else set()
+    # Only a training draws curves and writes checkpoints to look at.
+    left_out = {"charts", "samples", "checkpoints"} if job.kind != JobKind.TRAIN else set()
     return [(name, title) for name, title in titles.items() if name not in left_out]
+
+
+def _method(job: Job) -> str:
+    return str(job.spec.get("method", ""))
 
 
 def _method_title(job: Job) -> str:
@@ -251,6 +255,22 @@ def _results(request: HttpRequest, job: Job) -> dict[str, Any]:
         "score": scoring.score_of(job.task, score),
         "verdict": scoring.score_verdict(job.task, score),
         "parity": folders.artifact(job, "parity"),
+    } | _predictions(job)
+
+
+def _predictions(job: Job) -> dict[str, Any]:
+    if job.kind != JobKind.PREDICT:
+        return {}
+    found = folders.artifact(job, "predictions")
+    ref = str(job.progress_detail.get("dataset", ""))
+    name, _at, number = ref.partition("@")
+    groups = ((_("Least sure"), "unsure"), (_("First rows"), "first"))
+    return {
+        "predictions": found,
+        "prediction_groups": [(title, found[key]) for title, key in groups] if found else [],
+        "result_dataset": ref,
+        "result_dataset_url": presenting.page_address("dataset_version", name, int(number)) if number else "",
+        "final": JobStatus(job.status).is_final,
     }
 
 
@@ -283,13 +303,15 @@ def _checkpoints(request: HttpRequest, job: Job) -> dict[str, Any]:
 
 def _config(request: HttpRequest, job: Job) -> dict[str, Any]:
     spec = job.spec
-    declared = catalog.tasks().get(job.task) if job.kind == JobKind.TRAIN else catalog.methods().get(spec["method"])
+    declared = catalog.tasks().get(job.task) if job.kind == JobKind.TRAIN else catalog.methods().get(_method(job))
     form = param_form(declared.params, base={}, values=spec["params"]) if declared else None
     body = request_of(job).model_dump(mode="json", exclude_defaults=True)
+    # A file goes by another address, which no JSON body can name.
+    by_json = not spec.get("file")
     return {
         "form": form,
         "spec": json.dumps(spec, ensure_ascii=False, indent=2),
-        "equivalent": Equivalent(body, f"{settings.PUBLIC_URL}/api/v1/jobs"),
+        "equivalent": Equivalent(body, f"{settings.PUBLIC_URL}/api/v1/jobs") if by_json else None,
         "transitions": job.transitions.select_related("actor"),
         "mlflow_uri": settings.MLFLOW_TRACKING_URI,
     }

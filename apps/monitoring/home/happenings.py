@@ -53,13 +53,12 @@ def _jobs(workspace: Workspace, limit: int) -> list[Happening]:
     for row in rows:
         job = row.job
         number = f"#{job.number}"
-        published = job.published.ref if job.published else job.model_name
+        published = job.published.ref if job.published else job.spec.get("source", {}).get("ref") or job.model_name
         if row.to_status == JobStatus.SUCCEEDED:
-            sentence = (
-                _("Job {job} made {version} smaller")
-                if job.kind == JobKind.COMPRESS
-                else _("Job {job} trained {version}")
-            )
+            sentence = {
+                JobKind.COMPRESS: _("Job {job} made {version} smaller"),
+                JobKind.PREDICT: _("Job {job} asked {version} about many rows"),
+            }.get(JobKind(job.kind), _("Job {job} trained {version}"))
             figure = best_figure(job)
             detail = f"{figure.title} {figure.value}" if figure else ""
             tone, icon = "good", "check"

@@ -40,6 +40,8 @@ class Model(Protocol):
 
     def token_counts(self, batch: Any) -> Sequence[int]: ...
 
+    def uncut_token_counts(self, inputs: Sequence[Any]) -> Sequence[int]: ...
+
     def forward(self, batch: Any) -> Any: ...
 
     def postprocess(self, raw: Any, *, scores: bool = True) -> list[dict[str, Any]]: ...
@@ -69,6 +71,7 @@ class _Request:
     done: Callable[[Answer], None]
     queued_at: float
     answer: Answer
+    max_tokens: int = 0
     taken: int = 0
     finished: int = 0
 
@@ -130,17 +133,20 @@ class Batcher:
         now = time.perf_counter()
         return now - min(list(self._running.values()), default=now)
 
-    def submit(self, inputs: Sequence[Any], done: Callable[[Answer], None], *, scores: bool = True) -> bool:
+    def submit(
+        self, inputs: Sequence[Any], done: Callable[[Answer], None], *, scores: bool = True, max_tokens: int = 0
+    ) -> bool:
         """Queue a request; `done` is called once, on the loop. False when the queue is full (then nothing is kept).
 
-        `scores`: whether the answer should hold every class's probability.
+        `scores`: whether the answer should hold every class's probability. With `max_tokens` an input that has more
+        is an InvalidInput, else it is cut by the model.
         """
         # What is ahead counts, not the request itself: the front has limited that already.
         if self._queued >= self.max_queue:
             return False
         now = time.perf_counter()
         answer = Answer(outputs=[None] * len(inputs))
-        self._queue.append(_Request(inputs, scores, done, now, answer))
+        self._queue.append(_Request(inputs, scores, done, now, answer, max_tokens))
         self._queued += len(inputs)
         self.in_flight += 1
         self._alone = self._alone + 1 if self.in_flight == 1 and now - self._ended_at > _COMPANY_S else 0
@@ -196,6 +202,13 @@ class Batcher:
 
     def _results(self, parts: list[_Part]) -> list[_Result]:
         scores = any(part.request.scores for part in parts)
+        if any(part.request.max_tokens for part in parts):
+            too_long = [self._too_long(part) for part in parts]
+            if any(too_long):
+                return [
+                    _Result(error=error) if error else self._forward(part.inputs, scores=scores)
+                    for part, error in zip(parts, too_long, strict=True)
+                ]
         if len(parts) == 1:
             return [self._forward(parts[0].inputs, scores=scores)]
         result = self._forward([value for part in parts for value in part.inputs], scores=scores)
@@ -208,6 +221,19 @@ class Batcher:
             results.append(replace(result, outputs=result.outputs[mine], tokens=result.tokens[mine]))
             start += count
         return results
+
+    def _too_long(self, part: _Part) -> InvalidInput | None:
+        limit = part.request.max_tokens
+        if not limit:
+            return None
+        try:
+            counts = self._model.uncut_token_counts(part.inputs)
+        except ValueError:
+            return None  # no valid input at all, which preprocessing says
+        for place, count in enumerate(counts, part.start):
+            if count > limit:
+                return InvalidInput(f"inputs[{place}] has {count} tokens; this endpoint takes at most {limit}.")
+        return None
 
     def _forward(self, inputs: Sequence[Any], *, scores: bool) -> _Result:
         begun = time.perf_counter()

@@ -32,6 +32,9 @@ class EmbeddingModel:
     def token_counts(self, batch: Any) -> Sequence[int]:
         return self._embedder.token_counts(batch)
 
+    def uncut_token_counts(self, inputs: Sequence[Any]) -> Sequence[int]:
+        return self._embedder.uncut_token_counts(inputs)
+
     def forward(self, batch: Any) -> Any:
         return self._embedder.forward_embeddings(batch)
 

@@ -27,6 +27,18 @@ class ServingPaths:
         return self.folder / "desired.json"
 
     @property
+    def keys(self) -> Path:
+        return self.folder / "keys.json"
+
+    @property
+    def keys_lock(self) -> Path:
+        return self.folder / "keys.lock"
+
+    @property
+    def key_usage(self) -> Path:
+        return self.folder / "key-usage.json"
+
+    @property
     def observed(self) -> Path:
         return self.folder / "observed.json"
 

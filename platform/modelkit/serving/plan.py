@@ -1,8 +1,9 @@
 """What should be served, what is served, and the pure difference between the two. Light.
 
-`desired.json` is written by the control plane, `observed.json` and `routing.json` by the agent; all three are the
-models of this module. `plan` is level-triggered: called again with the same arguments it asks for the same actions,
-and with everything in place it asks for none. Does not start, stop or write anything.
+`desired.json` and `keys.json` are written by the control plane, `observed.json` and `routing.json` by the agent,
+`key-usage.json` by the front; all are the models of this module. `plan` is level-triggered: called again with the same
+arguments it asks for the same actions, and with everything in place it asks for none. Does not start, stop or write
+anything.
 """
 
 from __future__ import annotations
@@ -38,6 +39,20 @@ class Limits(_Strict):
     )
     max_bytes: int = Field(
         1_000_000, ge=1, le=64_000_000, title="Bytes per request", description="A larger body is refused (413)."
+    )
+    max_tokens: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        title="Tokens per input",
+        description="An input with more is refused (422); with 0 it is cut at the model's maximal length.",
+    )
+    rate_per_minute: int = Field(
+        0,
+        ge=0,
+        le=10_000_000,
+        title="Requests per minute",
+        description="For each key and token without a rate of its own; more are refused (429), with 0 none is.",
     )
     timeout_s: int = Field(
         60,
@@ -108,20 +123,45 @@ class DesiredEndpoint(_Strict):
         return (self.workspace, self.name)
 
 
-class AccessKey(_Strict):
-    """The hash of a bearer token. The token itself never leaves the control plane."""
-
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    workspace: str
-    expires_at: float | None = None
-
-
 class DesiredSet(_Strict):
     """Everything that should be served on this host; what is not named is removed."""
 
     generation: int = 0
     endpoints: tuple[DesiredEndpoint, ...] = ()
+
+
+# --- keys.json --------------------------------------------------------------------------------------------------------
+
+
+class AccessKey(_Strict):
+    """The hash of a bearer token, which itself never leaves the control plane, and what its holder may do.
+
+    `id` names it in `key-usage.json`; without one its use is not told. `endpoint`: the only one that it opens. A rate
+    without a `burst` may come all at once. `quota_per_day` counts inputs, from midnight UTC.
+    """
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    workspace: str
+    expires_at: float | None = None
+    id: str = ""
+    endpoint: str | None = None
+    rate_per_minute: int | None = Field(None, ge=1)
+    burst: int | None = Field(None, ge=1)
+    quota_per_day: int | None = Field(None, ge=1)
+
+
+class KeySet(_Strict):
+    """Every key that is valid now; who is not in it is told 401."""
+
     keys: tuple[AccessKey, ...] = ()
+
+
+class KeyUsage(_Strict):
+    """What one key has used: inputs on `day` (days since 1970, UTC), and when last."""
+
+    day: int = 0
+    used: int = Field(0, ge=0)
+    last_used: float = 0.0
 
 
 # --- observed.json ----------------------------------------------------------------------------------------------------
@@ -248,7 +288,6 @@ class RoutingTable(_Strict):
 
     generation: int = 0
     routes: tuple[Route, ...] = ()
-    keys: tuple[AccessKey, ...] = ()
     internal: str = ""
 
 

@@ -115,7 +115,10 @@ class _Peer(FrameProtocol):
         try:
             ask = Ask(code)
             inputs = orjson.loads(payload)
-        except ValueError:
+            max_tokens = 0
+            if type(inputs) is dict:
+                max_tokens, inputs = inputs["max_tokens"], inputs["inputs"]
+        except (ValueError, KeyError):
             self._reply(request_id, Reply(Status.ERROR, b"Not a request that a runner knows."))
             return
 
@@ -125,10 +128,11 @@ class _Peer(FrameProtocol):
             self._runner.answered += 1
             self._reply(request_id, self._answer(ask, answer))
 
+        scores = ask is not Ask.PREDICT
         batcher = self._runner.batcher_of(ask)
         if batcher is None:
             self._reply(request_id, Reply(Status.INVALID, embedding.NONE_HERE.encode()))
-        elif not batcher.submit(inputs, done, scores=ask is not Ask.PREDICT):
+        elif not batcher.submit(inputs, done, scores=scores, max_tokens=max_tokens):
             self._reply(request_id, Reply(Status.BUSY, b""))
 
     def _answer(self, ask: Ask, answer: Answer) -> Reply:

@@ -121,11 +121,17 @@ def test_the_same_key_makes_one_endpoint(team: Team) -> None:
 
 def test_title_and_limits_are_changed_one_by_one(team: Team) -> None:
     made = team.developer.api("POST", "/endpoints", MODEL).json()
-    assert made["limits"] == {"max_batch": 256, "max_bytes": 1_000_000, "timeout_s": 60}
+    assert made["limits"] == {
+        "max_batch": 256,
+        "max_bytes": 1_000_000,
+        "max_tokens": 0,
+        "rate_per_minute": 0,
+        "timeout_s": 60,
+    }
     generation = DesiredState.objects.get().generation
     changed = team.developer.api("PATCH", "/endpoints/intents", {"limits": {"max_batch": 8}})
     assert changed.status_code == 200, changed.content
-    assert changed.json()["limits"] == {"max_batch": 8, "max_bytes": 1_000_000, "timeout_s": 60}
+    assert changed.json()["limits"] == made["limits"] | {"max_batch": 8}
     assert DesiredState.objects.get().generation == generation + 1
     titled = team.developer.api("PATCH", "/endpoints/intents", {"title": "Tickets"}).json()
     assert (titled["title"], titled["limits"]["max_batch"]) == ("Tickets", 8)
@@ -137,7 +143,7 @@ def test_title_and_limits_are_changed_one_by_one(team: Team) -> None:
     assert Endpoint.objects.get().limits == {}
     timeline = team.viewer.api("GET", "/endpoints/intents/timeline").json()["items"]
     assert [entry["kind"] for entry in timeline] == ["limits", "limits", "create"]
-    assert timeline[1]["details"]["limits"] == {"max_batch": 8, "max_bytes": 1_000_000, "timeout_s": 60}
+    assert timeline[1]["details"]["limits"] == made["limits"] | {"max_batch": 8}
 
 
 def test_placement_is_changed_beside_the_limits_and_reaches_the_desired_set(team: Team) -> None:

@@ -24,6 +24,7 @@ from modelkit.serving.plan import (
     DesiredEndpoint,
     DesiredRevision,
     DesiredSet,
+    KeySet,
     Limits,
     ObservedEndpoint,
     ObservedRevision,
@@ -98,8 +99,9 @@ def stopped(name: str, *revisions: DesiredRevision) -> DesiredEndpoint:
     return DesiredEndpoint(workspace=WORKSPACE, name=name, state="stopped", revisions=revisions)
 
 
-def key(token: str, workspace: str, expires_at: float | None = None) -> AccessKey:
-    return AccessKey(sha256=hashlib.sha256(token.encode()).hexdigest(), workspace=workspace, expires_at=expires_at)
+def key(token: str, workspace: str, expires_at: float | None = None, **limits: Any) -> AccessKey:
+    sha256 = hashlib.sha256(token.encode()).hexdigest()
+    return AccessKey(sha256=sha256, workspace=workspace, expires_at=expires_at, **limits)
 
 
 KEYS = (key(TOKEN, WORKSPACE), key(OTHER_TOKEN, OTHER_WORKSPACE), key("ty_expired", WORKSPACE, 1.0))
@@ -185,7 +187,8 @@ class Host:
     # --- what is desired and observed ---
 
     def apply(self, *endpoints: DesiredEndpoint, keys: tuple[AccessKey, ...] = KEYS) -> None:
-        self.backend.apply(DesiredSet(endpoints=endpoints, keys=keys))
+        self.backend.apply_keys(KeySet(keys=keys))
+        self.backend.apply(DesiredSet(endpoints=endpoints))
 
     def observed(self) -> ObservedSet:
         seen = self.backend.observe()

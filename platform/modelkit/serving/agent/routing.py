@@ -43,7 +43,7 @@ def routing_table(
                 revisions=tuple(revisions),
             )
         )
-    return RoutingTable(routes=tuple(routes), keys=desired.keys, internal=internal)
+    return RoutingTable(routes=tuple(routes), internal=internal)
 
 
 def _route_revision(revision: Revision, weight: int) -> RouteRevision:

@@ -6,14 +6,16 @@ Does not know where desired revisions come from, nor what a revision is made of.
 from __future__ import annotations
 
 import fcntl
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
 from modelkit.serving.paths import ServingPaths, write_atomic
-from modelkit.serving.plan import DesiredSet, ObservedSet
+from modelkit.serving.plan import DesiredSet, KeySet, KeyUsage, ObservedSet
 
 _CAPABILITIES = frozenset(("traffic_split", "golden_replay", "drain", "metrics"))
 
@@ -31,10 +33,11 @@ class LocalProcess:
         return _CAPABILITIES
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self, what: Literal["desired", "keys"] = "desired") -> Iterator[None]:
         """Hold while reading the truth and applying it, so that an older reading cannot overwrite a newer one."""
         self._paths.folder.mkdir(parents=True, exist_ok=True)
-        with self._paths.desired_lock.open("w") as lock:
+        path = self._paths.desired_lock if what == "desired" else self._paths.keys_lock
+        with path.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -56,6 +59,24 @@ class LocalProcess:
             return DesiredSet.model_validate_json(self._paths.desired.read_bytes())
         except (OSError, ValidationError):
             return None
+
+    def apply_keys(self, keys: KeySet) -> None:
+        """State who may ask; the front sees it within a tenth of a second. The same set again changes nothing."""
+        content = keys.model_dump_json(exclude_defaults=True).encode()
+        try:
+            if self._paths.keys.read_bytes() == content:
+                return
+        except FileNotFoundError:
+            self._paths.folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(self._paths.keys, content)
+
+    def key_usage(self) -> dict[str, KeyUsage]:
+        """What each key has used, by its id, as the front wrote it last; empty before its first time."""
+        try:
+            rows = json.loads(self._paths.key_usage.read_bytes())
+            return {id_: KeyUsage.model_validate(row) for id_, row in rows.items()}
+        except (OSError, ValueError, AttributeError):
+            return {}
 
     def observe(self) -> ObservedSet | None:
         """What the agent reported last; None when it never did. Look at `updated_at` for its age."""

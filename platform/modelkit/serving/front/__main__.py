@@ -22,6 +22,8 @@ from modelkit.serving.wire import Ask, FrameProtocol, Reply, Status, reply_frame
 logger = logging.getLogger("modelkit.serving.front")
 
 DRAIN_S = 5.0
+#: How often the keys are looked at: a revoked one is refused within this and the way of its file.
+KEYS_EVERY_S = 0.1
 
 
 class _Control(FrameProtocol):
@@ -56,10 +58,12 @@ async def serve(listener: socket.socket, routing_file: Path, control: Path, cont
     control.chmod(0o600)
     identity = control.stat().st_ino
     logger.info("Serving on %s.", listener.getsockname()[:2])
+    watching = asyncio.create_task(_watch_keys(front))
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 1.0)
         front.tick()
+        await front.keep_usage()
         if not stop.is_set() and not _still_ours(control, identity):
             logger.warning("The control socket is gone or another's: this front was replaced, so it ends.")
             break
@@ -68,6 +72,14 @@ async def serve(listener: socket.socket, routing_file: Path, control: Path, cont
     if _still_ours(control, identity):
         control.unlink(missing_ok=True)
     await front.drain(DRAIN_S)
+    watching.cancel()
+    await front.keep_usage()
+
+
+async def _watch_keys(front: Front) -> None:
+    while True:
+        await asyncio.sleep(KEYS_EVERY_S)
+        front.keys.reload()
 
 
 def _still_ours(path: Path, identity: int) -> bool:

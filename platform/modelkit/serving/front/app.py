@@ -18,6 +18,7 @@ from modelkit.serving.front.counters import Counters
 from modelkit.serving.front.dialects import Dialect, Embeddings, Infer, Predict, json_object
 from modelkit.serving.front.exchange import Exchange
 from modelkit.serving.front.http import Connection
+from modelkit.serving.front.keys import ANY_WORKSPACE, Credential, KeyRing
 from modelkit.serving.front.links import Link
 from modelkit.serving.front.problem import (
     FAILED,
@@ -28,10 +29,11 @@ from modelkit.serving.front.problem import (
     body_too_large,
     invalid,
     method_not_allowed,
+    other_endpoint,
     unavailable,
 )
 from modelkit.serving.front.request import Request
-from modelkit.serving.front.table import ANY_WORKSPACE, Endpoint, Table
+from modelkit.serving.front.table import Endpoint, Table
 from modelkit.serving.plan import RoutingTable
 from modelkit.serving.wire import NO_COST
 
@@ -64,12 +66,18 @@ _INTERNAL_REVISION = b"x-tuneyard-revision"
 class _Call:
     """What `admit` found out: the action, and for endpoints which one and which revision."""
 
-    __slots__ = ("action", "counted", "endpoint", "exchange", "pinned", "workspace")
+    __slots__ = ("action", "counted", "endpoint", "exchange", "key", "pinned", "workspace")
 
     def __init__(
-        self, action: str, workspace: str | None = None, endpoint: Endpoint | None = None, pinned: int | None = None
+        self,
+        action: str,
+        workspace: str | None = None,
+        endpoint: Endpoint | None = None,
+        pinned: int | None = None,
+        key: Credential | None = None,
     ) -> None:
         self.action = action
+        self.key = key
         self.workspace = workspace
         self.endpoint = endpoint
         self.pinned = pinned
@@ -78,12 +86,16 @@ class _Call:
 
 
 class Front:
-    """The handler of all connections. `reload` swaps the table between two requests."""
+    """The handler of all connections. `reload` swaps the table between two requests.
+
+    The keys lie beside the routing table, and what they have used as well.
+    """
 
     def __init__(self, routing_file: Path, *, control_url: str = "", max_connections: int = 4000) -> None:
         self._file = routing_file
         self._control = ControlPlane(control_url)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.keys = KeyRing(routing_file.with_name("keys.json"), routing_file.with_name("key-usage.json"))
         self._mtime_ns = 0
         self.max_connections = max_connections
         self.connections: set[Connection] = set()
@@ -96,6 +108,7 @@ class Front:
 
     def reload(self) -> int:
         """Read `routing.json` if it changed; a damaged one is ignored. Returns the generation in use."""
+        self.keys.reload()
         try:
             mtime_ns = self._file.stat().st_mtime_ns
             if mtime_ns == self._mtime_ns:
@@ -123,6 +136,12 @@ class Front:
         for connection in list(self.connections):
             connection.expire(now)
 
+    async def keep_usage(self) -> None:
+        """Write down what keys have used, on a thread; with `tick`, so that a kill loses a second of it."""
+        content = self.keys.usage()
+        if content is not None:
+            await asyncio.to_thread(self.keys.write, content)
+
     def stats(self) -> bytes:
         """For the agent: counters per endpoint."""
         return orjson.dumps({"generation": self.table.generation, "counters": self.counters.summary()})
@@ -136,6 +155,10 @@ class Front:
             await asyncio.sleep(0.02)
 
     # --- Handler ---
+
+    def identify(self, request: Request) -> Credential | None:
+        """Whose key the request carries, if it is valid now."""
+        return self.keys.find(request.headers.get(b"authorization"), self.table.internal)
 
     def admit(self, request: Request, connection: Connection) -> Problem | None:
         """Decide by the headers alone: address, key, method, size."""
@@ -167,15 +190,17 @@ class Front:
         return NOT_FOUND
 
     def _admit_workspace(self, request: Request, method: str, action: str) -> Problem | None:
-        workspace = self.table.workspace_of(request.headers.get(b"authorization"))
-        if workspace is None:
+        key = self.identify(request)
+        if key is None:
             return UNAUTHENTICATED
         if request.method != method:
             return method_not_allowed(method)
         if action == "embeddings":
-            # The body names the endpoint, so its own limit can be held only afterwards.
-            request.max_body = max(self.table.max_bytes_of(workspace), _NO_BODY_BYTES)
-        request.target = _Call(action, workspace)
+            # The body names the endpoint, so its own limit, and whether the key may, can be held only afterwards.
+            request.max_body = max(self.table.max_bytes_of(key.workspace), _NO_BODY_BYTES)
+        elif key.endpoint is not None:
+            return other_endpoint(key.endpoint)
+        request.target = _Call(action, key.workspace, key=key)
         return None
 
     def _admit_plain(self, request: Request, connection: Connection) -> Problem | None:
@@ -183,7 +208,10 @@ class Front:
             return method_not_allowed("GET")
         call = _Call(request.path.rstrip("/"))
         if call.action == "/metrics":
-            call.workspace = self.table.workspace_of(request.headers.get(b"authorization"))
+            key = self.identify(request)
+            if key is not None and key.endpoint is not None:
+                return other_endpoint(key.endpoint)
+            call.workspace = key.workspace if key is not None else None
             if call.workspace is None and _is_local(request, connection):
                 call.workspace = ANY_WORKSPACE
             if call.workspace is None:
@@ -192,9 +220,12 @@ class Front:
         return None
 
     def _admit_endpoint(self, request: Request, action: str, name: str, version: int | None) -> Problem | None:
-        workspace = self.table.workspace_of(request.headers.get(b"authorization"))
-        if workspace is None:
+        key = self.identify(request)
+        if key is None:
             return UNAUTHENTICATED
+        workspace = key.workspace
+        if key.endpoint is not None and key.endpoint != name:
+            return other_endpoint(key.endpoint)
         allowed = "POST" if action in _POSTED else "GET"
         if request.method != allowed:
             return method_not_allowed(allowed)
@@ -210,8 +241,10 @@ class Front:
             return _no_endpoint(name if version is None else f"{name}, version {version}")
         if action in _ASKS_MODEL:
             request.max_body = _INTERNAL_BODY_BYTES if internal else endpoint.limits.max_bytes
-        request.target = _Call(action, workspace, endpoint, pinned)
+        request.target = _Call(action, workspace, endpoint, pinned, key)
         request.target.counted = not internal
+        if allowed == "POST":
+            return key.admit(endpoint.name, endpoint.limits.rate_per_minute)
         return None
 
     def handle(self, request: Request, connection: Connection) -> None:
@@ -240,7 +273,7 @@ class Front:
     def _exchange(self, request: Request, connection: Connection, call: _Call, dialect: Dialect) -> None:
         assert call.endpoint is not None  # noqa: S101  set by admit, or by `_embed`
         exchange = call.exchange = Exchange(
-            self, connection, request, call.endpoint, dialect, pinned=call.pinned, counted=call.counted
+            self, connection, request, call.endpoint, dialect, pinned=call.pinned, counted=call.counted, key=call.key
         )
         try:
             exchange.start()
@@ -254,11 +287,17 @@ class Front:
             connection.refuse(request, refused.problem)
             return
         assert call.workspace is not None  # noqa: S101  set by admit
+        assert call.key is not None  # noqa: S101
+        if call.key.endpoint is not None and call.key.endpoint != dialect.model:
+            connection.refuse(request, other_endpoint(call.key.endpoint))
+            return
         call.endpoint = self.table.endpoints.get((call.workspace, dialect.model))
         if call.endpoint is None:
             connection.refuse(request, _no_endpoint(dialect.model))
         elif len(request.body) > call.endpoint.limits.max_bytes:
             connection.refuse(request, body_too_large(call.endpoint.limits.max_bytes))
+        elif (refusal := call.key.admit(call.endpoint.name, call.endpoint.limits.rate_per_minute)) is not None:
+            connection.refuse(request, refusal)
         else:
             self._exchange(request, connection, call, dialect)
 

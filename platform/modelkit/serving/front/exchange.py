@@ -6,6 +6,7 @@ have no side effects.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import orjson
 
 from modelkit.serving.front.dialects import Dialect
 from modelkit.serving.front.http import Connection
+from modelkit.serving.front.keys import Credential
 from modelkit.serving.front.problem import Problem, Refused, invalid, unavailable
 from modelkit.serving.front.request import Request
 from modelkit.serving.front.table import Endpoint, Target
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from modelkit.serving.front.links import Link
 
 _MAX_TRIES = 4
+#: How a runner's sentence about one input begins.
+_PLACE = re.compile(r"inputs\[\d+\]")
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -59,6 +63,7 @@ class Exchange:
         "_endpoint",
         "_front",
         "_inputs",
+        "_key",
         "_link",
         "_payload",
         "_pinned",
@@ -79,6 +84,7 @@ class Exchange:
         *,
         pinned: int | None,
         counted: bool,
+        key: Credential | None,
     ) -> None:
         self._front = front
         self._connection = connection
@@ -87,6 +93,7 @@ class Exchange:
         self._dialect = dialect
         self._pinned = pinned
         self._counted = counted
+        self._key = key
         self._payload = b""
         self._inputs = 0
         self._target: Target | None = None
@@ -108,8 +115,14 @@ class Exchange:
         limit = self._endpoint.limits.max_batch if self._counted else sys.maxsize
         inputs = self._dialect.read(self._request, target, limit)
         self._check(inputs, target.revision.input_kind, limit)
+        if self._key is not None and (problem := self._key.spend(len(inputs))) is not None:
+            raise Refused(problem)
         self._inputs = len(inputs)
         self._payload = orjson.dumps(inputs)
+        max_tokens = self._endpoint.limits.max_tokens
+        if max_tokens and self._counted:
+            # The tokenizer is the runner's, so the limit travels with the request.
+            self._payload = b'{"max_tokens":%d,"inputs":%b}' % (max_tokens, self._payload)
         self.deadline = time.monotonic() + self._endpoint.limits.timeout_s
         self._send(target)
 
@@ -186,9 +199,9 @@ class Exchange:
             self._refusing.add(self._link)
             self._again()
         elif reply.status is Status.INVALID:
-            self._refuse(
-                invalid(self._dialect.place, reply.body.decode(errors="replace")[:500], "Mend the input.").problem
-            )
+            message = reply.body.decode(errors="replace")[:500]
+            place = _PLACE.match(message)
+            self._refuse(invalid(place[0] if place else self._dialect.place, message, "Mend the input.").problem)
         elif reply.status is Status.BUSY:
             self._refuse(
                 Problem(429, "queue_full", f"{self._endpoint.name} has more to do than it can queue.",
@@ -211,11 +224,16 @@ class Exchange:
         assert self._target is not None  # noqa: S101  a reply has a target
         request = self._request
         timing = b"server-timing: queue;dur=%.2f, preprocess;dur=%.2f, model;dur=%.2f\r\n" % reply.cost[:3]
+        headers = timing
+        if self._key is not None:
+            headers += self._key.headers(self._endpoint.name, self._endpoint.limits.rate_per_minute)
         answer = self._dialect.write(reply, request, self._endpoint, self._target)
-        self._connection.respond(request, 200, answer.body, answer.content_type, answer.headers + timing)
+        self._connection.respond(request, 200, answer.body, answer.content_type, answer.headers + headers)
         self._count(200, reply.cost)
 
     def _refuse(self, problem: Problem) -> None:
+        if self._key is not None:
+            self._key.give_back(self._inputs)
         self._connection.refuse(self._request, problem)
 
     def _count(self, status: int, cost: Cost) -> None:

@@ -73,6 +73,16 @@ def damaged_body(reason: str) -> Problem:
     return Problem(400, "damaged_body", message, "Compress it as one whole stream, or send it as it is.")
 
 
+def other_endpoint(endpoint: str) -> Problem:
+    """The same for names that exist and names that do not: a key is no means to find out which do."""
+    return Problem(
+        403,
+        "key_of_another_endpoint",
+        f"This key is for the endpoint {endpoint} only.",
+        "Use a key of the endpoint that you ask, or a token of its workspace.",
+    )
+
+
 def body_too_large(limit_bytes: int) -> Problem:
     return Problem(
         413,

@@ -1,16 +1,11 @@
-"""The routing table as the front looks it up: by key, by workspace and name, by weight."""
+"""The routing table as the front looks it up: by workspace and name, by weight."""
 
 from __future__ import annotations
 
 import random
-import time
-from hashlib import sha256
 
 from modelkit.serving.front.links import Link
 from modelkit.serving.plan import Limits, Route, RouteRevision, RoutingTable
-
-#: The workspace of the agent's own key.
-ANY_WORKSPACE = "*"
 
 
 class Target:
@@ -67,9 +62,9 @@ class Table:
     def __init__(self, routing: RoutingTable, links: dict[str, Link]) -> None:
         self.generation = routing.generation
         self.endpoints: dict[tuple[str, str], Endpoint] = {}
-        self._keys = {key.sha256: (key.workspace, key.expires_at) for key in routing.keys}
-        self._internal = routing.internal
         self._max_bytes: dict[str, int] = {}
+        #: The hash of the agent's own key.
+        self.internal = routing.internal
         used: set[str] = set()
         for route in routing.routes:
             targets = []
@@ -95,15 +90,3 @@ class Table:
     def max_bytes_of(self, workspace: str) -> int:
         """The largest body that any endpoint of the workspace takes."""
         return self._max_bytes.get(workspace, 0)
-
-    def workspace_of(self, authorization: bytes | None) -> str | None:
-        """The workspace whose key this header carries; None for no key, an unknown or an expired one."""
-        if authorization is None or authorization[:7].lower() != b"bearer ":
-            return None
-        digest = sha256(authorization[7:].strip()).hexdigest()
-        if self._internal and digest == self._internal:
-            return ANY_WORKSPACE
-        found = self._keys.get(digest)
-        if found is None or (found[1] is not None and found[1] <= time.time()):
-            return None
-        return found[0]

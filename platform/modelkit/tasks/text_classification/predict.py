@@ -128,6 +128,14 @@ class Predictor:
         counts = {row: length for chunk in batch for row, length in zip(chunk.rows, chunk.lengths, strict=True)}
         return [counts[row] for row in range(len(counts))]
 
+    def uncut_token_counts(self, inputs: Sequence[Any]) -> list[int]:
+        """Tokens that each text has before it is cut at the maximal length."""
+        special = self._tokenizer.num_special_tokens_to_add(False)
+        return [
+            len(encoding) + sum(len(part) - special for part in encoding.overflowing)
+            for encoding in self._tokenizer.encode_batch_fast(check_texts(inputs))
+        ]
+
     def forward(self, batch: list[Chunk]) -> NDArray[np.float32]:
         """Logits (inputs, classes), in the order of the inputs."""
         return self._run("logits", len(self.labels), batch)
