@@ -74,10 +74,17 @@ class Revision:
         self._crashes: list[float] = []
         self._probed_at = 0.0
         self._missed_probes = 0
+        self.restarts = 0
+        self.queued_inputs = 0
 
     @property
     def name(self) -> str:
         return f"{self.key[1]} revision {self.spec.number}"
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Of the processes that answer for it now."""
+        return (self._process.pid,) if self._process is not None and self._process.alive() else ()
 
     @property
     def crash_looping(self) -> bool:
@@ -148,6 +155,7 @@ class Revision:
         self._crashes = [t for t in self._crashes if now - t < CRASH_WINDOW_S] + [now]
         delay_s = BACK_OFF_S[min(len(self._crashes), len(BACK_OFF_S)) - 1]
         self.ready = False
+        self.restarts += 1
         count = len(self._crashes)
         died = say("The runner died, {count} in a minute; next start in {delay_s:g} s.", count=count, delay_s=delay_s)
         self.reason = both(died, self._last_words())
@@ -281,8 +289,9 @@ class Revision:
 
     async def _probe(self) -> None:
         try:
-            await ask(str(self.socket), Ask.INFO, timeout_s=PROBE_TIMEOUT_S)
+            info = await ask(str(self.socket), Ask.INFO, timeout_s=PROBE_TIMEOUT_S)
             self._missed_probes = 0
+            self.queued_inputs = int(json.loads(info.body)["queued_inputs"])
         except OSError:
             self._missed_probes += 1
             if self._missed_probes >= _MAX_MISSED_PROBES and self._process is not None:

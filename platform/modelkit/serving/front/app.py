@@ -13,6 +13,7 @@ import orjson
 from pydantic import ValidationError
 
 from modelkit.serving import oip
+from modelkit.serving.front import exposition
 from modelkit.serving.front.counters import Counters
 from modelkit.serving.front.exchange import Exchange, Refused
 from modelkit.serving.front.http import Connection, Request
@@ -26,7 +27,7 @@ from modelkit.serving.front.problem import (
     unavailable,
 )
 from modelkit.serving.front.table import ANY_WORKSPACE, Endpoint, Table
-from modelkit.serving.plan import RoutingTable
+from modelkit.serving.plan import RoutingTable, RunnerVitals
 from modelkit.serving.wire import NO_COST
 
 logger = logging.getLogger("modelkit.serving.front")
@@ -69,6 +70,9 @@ class Front:
         self.connections: set[Connection] = set()
         self.links: dict[str, Link] = {}
         self.counters = Counters()
+        self.started_at = time.time()
+        #: Told by the agent, which owns the runners.
+        self.vitals: tuple[RunnerVitals, ...] = ()
         self.table = Table(RoutingTable(), self.links)
         self.loaded = False
 
@@ -103,8 +107,10 @@ class Front:
         for connection in list(self.connections):
             connection.expire(now)
 
-    def stats(self) -> bytes:
-        """For the agent: counters per endpoint."""
+    def stats(self, told: bytes = b"") -> bytes:
+        """For the agent: counters per endpoint. `told` is what it knows of its runners, a list of `RunnerVitals`."""
+        if told:
+            self.vitals = tuple(RunnerVitals.model_validate(row) for row in orjson.loads(told))
         return orjson.dumps({"generation": self.table.generation, "counters": self.counters.summary()})
 
     async def drain(self, deadline_s: float) -> None:
@@ -193,8 +199,8 @@ class Front:
             except Refused as refused:
                 connection.refuse(request, refused.problem)
         elif call.action == "/metrics":
-            text = "\n".join(self._metrics(None if call.workspace == ANY_WORKSPACE else call.workspace)) + "\n"
-            connection.respond(request, 200, text.encode(), b"text/plain; version=0.0.4; charset=utf-8")
+            text = exposition.page(self, None if call.workspace == ANY_WORKSPACE else call.workspace)
+            connection.respond(request, 200, text, exposition.CONTENT_TYPE)
         else:
             answer = self._describe(call)
             if isinstance(answer, Problem):
@@ -205,11 +211,15 @@ class Front:
     def refused(self, request: Request, problem: Problem) -> None:
         """Count an answer other than 200 against its endpoint; unknown addresses and keys are not kept per name."""
         call: _Call | None = request.target
-        if call is None or call.endpoint is None or not call.counted or call.action not in ("predict", "infer"):
+        if call is None:
+            strangers = self.counters.strangers
+            strangers[problem.status] = strangers.get(problem.status, 0) + 1
+            return
+        if call.endpoint is None or not call.counted or call.action not in ("predict", "infer"):
             return
         revision = call.exchange.revision if call.exchange is not None else 0
         series = self.counters.of((call.endpoint.workspace, call.endpoint.name, revision))
-        series.observe(problem.status, 0.0, 0, NO_COST)
+        series.observe(problem.status, 0.0, 0, NO_COST, problem.code)
 
     # --- answers without a model ---
 
@@ -243,25 +253,6 @@ class Front:
         return unavailable(
             "endpoint_not_ready", f"{endpoint.name} does not answer yet.", "Try again soon.", retry_after_s=1
         )
-
-    def _metrics(self, workspace: str | None) -> list[str]:
-        lines = self.counters.prometheus(workspace)
-        lines += [
-            "# HELP tuneyard_serving_up Whether a revision's runner is connected.",
-            "# TYPE tuneyard_serving_up gauge",
-        ]
-        for (owner, name), endpoint in sorted(self.table.endpoints.items()):
-            if workspace is None or owner == workspace:
-                for number, target in sorted(endpoint.by_number.items()):
-                    labels = f'workspace="{owner}",endpoint="{name}",revision="{number}"'
-                    lines.append(f"tuneyard_serving_up{{{labels}}} {int(target.link.is_open)}")
-        if workspace is None:
-            lines += [
-                "# HELP tuneyard_serving_connections Open connections.",
-                "# TYPE tuneyard_serving_connections gauge",
-            ]
-            lines.append(f"tuneyard_serving_connections {len(self.connections)}")
-        return lines
 
 
 def _is_local(request: Request, connection: Connection) -> bool:

@@ -37,6 +37,11 @@ class Link:
     def is_open(self) -> bool:
         return self._protocol is not None
 
+    @property
+    def in_flight(self) -> int:
+        """Requests without a reply yet, those that wait for the connection included."""
+        return len(self._pending) + len(self._waiting)
+
     def open(self) -> None:
         """Begin to connect, unless connected or connecting."""
         if self._protocol is None and self._opening is None:
