@@ -1,9 +1,9 @@
 """The front's figures on disk: what each revision was asked in each slice of five seconds, one JSON line a slice.
 
-The front writes files of its own, named by their beginning and a random id, and never writes into one again that it
-left alone for a while; a reader keeps its offset and may delete a file once that has rested longer. A line is final when
-it is written. So figures outlive the front, the agent, the worker and the database, and are added up exactly once.
-Light; does not know rows or pages.
+The front writes files of its own, named by their beginning and a random id, and never writes again into one that it
+left alone for a while; a reader keeps its offset and may delete a file once that has rested longer. A line is final
+when it is written. So figures outlive the front, the agent, the worker and the database, and are added up exactly
+once. Light; does not know rows or pages.
 """
 
 from __future__ import annotations

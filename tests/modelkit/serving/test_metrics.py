@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -18,7 +17,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 @pytest.fixture
-def served(host: Host, tmp_path: Path) -> Iterator[Host]:
+def served(host: Host, tmp_path: Path) -> Host:
     make_bundle(tmp_path / "first")
     make_bundle(tmp_path / "second", bias=0.1)
     host.apply(
@@ -27,7 +26,7 @@ def served(host: Host, tmp_path: Path) -> Iterator[Host]:
     )
     host.wait_for("intents", "live", active=2)
     host.wait_for("small", "live")
-    yield host
+    return host
 
 
 def scrape(host: Host) -> tuple[str, Samples]:

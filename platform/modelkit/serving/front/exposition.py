@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelkit.serving.tally import BATCH_BOUNDS, BOUNDS_MS, STAGE_BOUNDS_MS, STAGES, Tally
@@ -128,9 +129,7 @@ def _revisions(text: _Page, front: Front, workspace: str | None) -> None:
 
 def _front(text: _Page, front: Front) -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    text.family(
-        "refused_total", "counter", "Requests without a valid key or for no endpoint of the caller's, by status."
-    )
+    text.family("refused_total", "counter", "Requests without a valid key or for no endpoint, by status.")
     for status, count in sorted(front.counters.strangers.items()):
         text.sample(f'code="{status}"', count)
     for name, kind, help_, value in _gauges(front, usage):
@@ -147,5 +146,4 @@ def _gauges(front: Front, usage: resource.struct_rusage) -> Iterator[tuple[str, 
 
 
 def _resident_bytes() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
