@@ -76,19 +76,19 @@ class _Full:
     """A disk that takes `room` bytes more."""
 
     def __init__(self, path: Path, room: int) -> None:
-        self._file = path.open("ab", buffering=0)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
         self.room = room
 
     def __enter__(self) -> _Full:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        os.close(self._file)
 
     def write(self, data: bytes) -> int:
         if not self.room:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        taken = self._file.write(data[: self.room]) or 0
+        taken = os.write(self._file, data[: self.room])
         self.room -= taken
         return taken
 
