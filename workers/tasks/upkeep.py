@@ -27,7 +27,7 @@ def sweep_jobs() -> None:
 @app.task(name=queue.UPKEEP)
 @guarded
 def tick() -> None:
-    """Forget old idempotency keys, previews, figures and workers that were killed; give MLflow the aliases it missed."""
+    """Forget old idempotency keys, previews, figures and killed workers; give MLflow the aliases it missed."""
     records_forget()
     services.workers_forget()
     previews_forget()
