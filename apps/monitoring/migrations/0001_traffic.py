@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ('deployments', '0002_sentences_and_limits'),
+        ('deployments', '0003_placement_and_runtime'),
     ]
 
     operations = [

@@ -21,7 +21,8 @@ def vitals(revisions: Iterable[Revision]) -> bytes:
 
 def _vitals(revision: Revision) -> RunnerVitals:
     memory_bytes, cpu_s, processes = 0, 0.0, 0
-    for pid in revision.pids:
+    observed = revision.observed()
+    for pid in observed.pids:
         try:
             process = psutil.Process(pid)
             with process.oneshot():
@@ -36,7 +37,7 @@ def _vitals(revision: Revision) -> RunnerVitals:
         workspace=workspace,
         endpoint=endpoint,
         revision=revision.spec.number,
-        restarts=revision.restarts,
+        restarts=observed.restarts,
         processes=processes,
         memory_bytes=memory_bytes,
         cpu_s=round(cpu_s, 3),

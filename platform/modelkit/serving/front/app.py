@@ -246,10 +246,10 @@ class Front:
             return unavailable(
                 "endpoint_stopped", f"{endpoint.name} is stopped.", "Start it on its page or by the API."
             )
-        if any(target.link.is_open for target in endpoint.weighted):
+        if any(target.answers for target in endpoint.weighted):
             return {"name": endpoint.name, "ready": True}
         for target in endpoint.weighted:
-            target.link.open()
+            target.open()
         return unavailable(
             "endpoint_not_ready", f"{endpoint.name} does not answer yet.", "Try again soon.", retry_after_s=1
         )

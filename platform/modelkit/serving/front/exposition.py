@@ -103,23 +103,23 @@ _VITALS = (
     ("runner_processes", "gauge", "Processes that answer for a revision.", "processes"),
     ("runner_memory_bytes", "gauge", "Resident memory of a revision's processes.", "memory_bytes"),
     ("runner_cpu_seconds_total", "counter", "CPU time of a revision's present processes.", "cpu_s"),
-    ("queued_inputs", "gauge", "Inputs that wait in the runner's queue, as of its last probe.", "queued_inputs"),
+    ("queued_inputs", "gauge", "Inputs that wait in the runners' queues, as of their last probes.", "queued_inputs"),
 )
 
 
 def _revisions(text: _Page, front: Front, workspace: str | None) -> None:
     targets = [
-        (_labels(*key, number), target.link)
+        (_labels(*key, number), target)
         for key, endpoint in sorted(front.table.endpoints.items())
         if workspace is None or key[0] == workspace
         for number, target in sorted(endpoint.by_number.items())
     ]
-    text.family("up", "gauge", "Whether a revision's runner is connected.")
-    for labels, link in targets:
-        text.sample(labels, int(link.is_open))
-    text.family("in_flight", "gauge", "Requests that a revision's runner has not answered yet.")
-    for labels, link in targets:
-        text.sample(labels, link.in_flight)
+    text.family("up", "gauge", "Whether a revision answers, if only after its sleeping runner has been woken.")
+    for labels, target in targets:
+        text.sample(labels, int(target.answers))
+    text.family("in_flight", "gauge", "Requests that a revision's runners have not answered yet.")
+    for labels, target in targets:
+        text.sample(labels, sum(link.load for link in target.links))
     vitals = [v for v in front.vitals if workspace is None or v.workspace == workspace]
     for name, kind, help_, field in _VITALS:
         text.family(name, kind, help_)
