@@ -12,15 +12,14 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from apps.deployments.models import Endpoint, Revision
+from apps.deployments.models import Endpoint
 from apps.monitoring import importing, traffic
 from apps.monitoring.importing import traffic_forget, traffic_import
 from apps.monitoring.models import HOUR_S, MINUTE_S, JournalFile, TrafficStat
 from modelkit.serving import journal
 from modelkit.serving.journal import Journal, Slice
 from modelkit.serving.tally import Tally
-from modelkit.serving.wire import Cost
-from tests.apps.registry.factory import version_make
+from tests.apps.monitoring.factory import endpoint_make, slice_of
 from tests.personas import Team
 
 pytestmark = pytest.mark.django_db
@@ -36,22 +35,7 @@ def folder(settings: Any, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def endpoint(team: Team, folder: Path) -> Endpoint:
-    made = Endpoint.objects.create(workspace=team.workspace, name="intents", task="text_classification")
-    Revision.objects.create(endpoint=made, number=1, model_version=version_make(team.workspace), weight=100)
-    Endpoint.objects.filter(pk=made.pk).update(created_at=timezone.now() - timedelta(days=30))
-    made.refresh_from_db()
-    return made
-
-
-def slice_of(
-    endpoint: Endpoint, at: int, *, revision: int = 1, answered: int = 1, failed: int = 0, latency_ms: float = 4.0
-) -> Slice:
-    tally = Tally()
-    for _ in range(answered):
-        tally.answer(latency_ms, 2, Cost(0.5, 1.0, 2.0, 4, 10))
-    for _ in range(failed):
-        tally.refuse(500, "model_failed")
-    return Slice(at, endpoint.workspace.public_id, endpoint.name, revision, tally)
+    return endpoint_make(team.workspace)
 
 
 def now_slice() -> int:
