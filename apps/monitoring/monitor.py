@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 
 from apps.accounts.auth import identity_of, require
 from apps.accounts.models import Role
-from apps.core.pages import page_or_fragment
+from apps.core.pages import is_fragment, page_or_fragment
 from apps.deployments.models import Endpoint
 from apps.deployments.pages import endpoint_context
 from apps.deployments.selectors import endpoint_by_name
@@ -30,7 +30,7 @@ def endpoint_monitor(request: HttpRequest, name: str) -> HttpResponse:
     """The tab; to HTMX its figures only, which ask for themselves while the page is watched."""
     endpoint = endpoint_by_name(identity_of(request).workspace, name)
     chosen = _range_of(request)
-    context = endpoint_context(request, endpoint, "monitor")
+    context = {**endpoint_context(request, endpoint, "monitor"), "charts": ()}
     if was_ever_asked(endpoint):
         traffic = traffic_of(endpoint, chosen)
         several = len([number for number in traffic.revisions if number]) > 1
@@ -51,7 +51,11 @@ def endpoint_monitor(request: HttpRequest, name: str) -> HttpResponse:
         "watched": chosen in _WATCHED,
         "zone": zone_text(),
     }
-    return page_or_fragment(request, "monitoring/monitor.html", "monitoring/_figures.html", context)
+    response = page_or_fragment(request, "monitoring/monitor.html", "monitoring/_figures.html", context)
+    # The first request, or one to another revision, wants charts that the page does not have yet.
+    if is_fragment(request) and request.GET.get("shown") != str(len(context["charts"])):
+        response["HX-Refresh"] = "true"
+    return response
 
 
 @require_safe

@@ -61,7 +61,7 @@ class MetricsOut(Schema):
         rows += [(number, traffic.by_moment(number)) for number in traffic.revisions]
         return cls(
             endpoint=endpoint.name,
-            range=traffic.range.name,
+            range=traffic.span.name,
             step_s=traffic.step_s,
             start=datetime.fromtimestamp(traffic.start, UTC),
             until=datetime.fromtimestamp(traffic.until, UTC),

@@ -55,7 +55,7 @@ class Traffic:
     `until` is how far the figures reach; the last step may end later.
     """
 
-    range: Range
+    span: Range
     step_s: int
     start: int
     until: int
@@ -95,9 +95,9 @@ def traffic_of(endpoint: Endpoint, name: str, step_s: int | None = None) -> Traf
         raise Invalid(_("The figures cannot be shown."), fields=fields, hint=_("Choose from: %s.") % ", ".join(RANGES))
     step_s = chosen.steps_s[0] if step_s is None else step_s
     if step_s not in chosen.steps_s:
-        steps = ", ".join(str(step) for step in sorted(chosen.steps_s))
+        known = ", ".join(str(step) for step in sorted(chosen.steps_s))
         fields = {"step": _("This range cannot be cut into steps of %(step)s s.") % {"step": step_s}}
-        raise Invalid(_("The figures cannot be shown."), fields=fields, hint=_("Choose from: %s.") % steps)
+        raise Invalid(_("The figures cannot be shown."), fields=fields, hint=_("Choose from: %s.") % known)
     until = (int(time.time()) - _WRITTEN_AFTER_S) // SLICE_S * SLICE_S
     if name == "live":
         # Whole steps only: a half one, drawn every few seconds anew, looks like a fall.

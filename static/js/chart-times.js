@@ -33,8 +33,9 @@ export function times(figure, colours, { frame, axis, compact }) {
       symbol: "circle",
       showSymbol: true,
       stack: figure.stacked ? "all" : undefined,
-      areaStyle: figure.stacked ? { color: colour, opacity: 0.25 } : undefined,
-      lineStyle: { width: figure.stacked ? 1.5 : 2, color: colour },
+      // Areas without an outline: that of a part which is zero would cover the one below it.
+      areaStyle: figure.stacked ? { color: colour, opacity: 0.55 } : undefined,
+      lineStyle: { width: figure.stacked ? 0 : 2, color: colour },
       itemStyle: { color: colour },
       emphasis: { disabled: true },
       z: 2 + index,

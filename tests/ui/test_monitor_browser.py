@@ -84,7 +84,12 @@ def test_the_charts_fit_a_phone_and_follow_the_theme(browser: Any, visit: Any, w
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_without_requests_there_is_a_command_to_send_one(browser: Any, visit: Any, endpoint: Endpoint) -> None:
+def test_the_first_request_turns_the_command_into_charts(
+    browser: Any, visit: Any, endpoint: Endpoint, settings: Any
+) -> None:
     visit("/endpoints/intents/monitor")
     assert "curl" in browser.find_element("css selector", ".code pre").text
     assert browser.execute_script("return document.documentElement.scrollWidth - innerWidth") <= 0
+    at = int(time.time()) // 5 * 5 - 60
+    Journal(Path(settings.HOME) / "serving" / "figures").write([slice_of(endpoint, at, answered=3)])
+    until(browser, f"{DRAWN} === 6")
