@@ -73,6 +73,7 @@ class Front:
         self.started_at = time.time()
         #: Told by the agent, which owns the runners.
         self.vitals: tuple[RunnerVitals, ...] = ()
+        self.vitals_at = 0.0
         self.table = Table(RoutingTable(), self.links)
         self.loaded = False
 
@@ -111,6 +112,7 @@ class Front:
         """For the agent: counters per endpoint. `told` is what it knows of its runners, a list of `RunnerVitals`."""
         if told:
             self.vitals = tuple(RunnerVitals.model_validate(row) for row in orjson.loads(told))
+            self.vitals_at = time.monotonic()
         return orjson.dumps({"generation": self.table.generation, "counters": self.counters.summary()})
 
     async def drain(self, deadline_s: float) -> None:

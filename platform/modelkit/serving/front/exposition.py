@@ -6,6 +6,7 @@ Seconds and bytes, as its conventions ask. Does not count anything itself.
 from __future__ import annotations
 
 import resource
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "tuneyard_serving_"
+_VITALS_HOLD_S = 30.0
 
 
 class _Page:
@@ -120,7 +122,9 @@ def _revisions(text: _Page, front: Front, workspace: str | None) -> None:
     text.family("in_flight", "gauge", "Requests that a revision's runners have not answered yet.")
     for labels, target in targets:
         text.sample(labels, sum(link.load for link in target.links))
-    vitals = [v for v in front.vitals if workspace is None or v.workspace == workspace]
+    # What an agent that is gone has said last is not told as if it were so now.
+    known = front.vitals if time.monotonic() - front.vitals_at < _VITALS_HOLD_S else ()
+    vitals = [v for v in known if workspace is None or v.workspace == workspace]
     for name, kind, help_, field in _VITALS:
         text.family(name, kind, help_)
         for vital in vitals:
