@@ -13,7 +13,7 @@ from typing import Any
 from modelkit.serving.wire import Cost
 
 #: Upper bounds of the buckets of whole requests, in milliseconds; the last bucket has none.
-BOUNDS_MS = (1, 2, 3, 4, 5, 7.5, 10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10000)
+BOUNDS_MS = (0.5, 1, 2, 3, 4, 5, 7.5, 10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10000)
 #: Of the stages of a request, which are shorter.
 STAGE_BOUNDS_MS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 5000)
 #: Of the inputs that a batch of the model held.

@@ -70,6 +70,7 @@ def test_every_figure_after_known_traffic(served: Host) -> None:
         assert value(samples, f"{name}_count", **here, **labels) == 5
         assert value(samples, f"{name}_bucket", le="+Inf", **here, **labels) == 5
     assert value(samples, "batch_inputs_sum", **here) == 10
+    assert not any(name.endswith("_bucket") and ("revision", "0") in labels for name, labels in samples)
     total_s = value(samples, "latency_seconds_sum", **here)
     assert 0 < value(samples, "stage_seconds_sum", **here) < total_s
     assert value(samples, "up", **here) == 1

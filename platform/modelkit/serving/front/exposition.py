@@ -55,7 +55,8 @@ def page(front: Front, workspace: str | None) -> bytes:
         if workspace is None or key[0] == workspace
     ]
     _requests(text, tallies)
-    _times(text, tallies)
+    # Revision 0 answers nobody, so it has no times.
+    _times(text, [(labels, tally) for labels, tally in tallies if 'revision="0"' not in labels])
     _revisions(text, front, workspace)
     if workspace is None:
         _front(text, front)
