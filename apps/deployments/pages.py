@@ -30,6 +30,7 @@ PER_PAGE = 25
 #: Every tab in its order: the title, and the name of its own address; without one it is `endpoint_detail?tab=`.
 TABS: Mapping[str, tuple[str | Promise, str]] = {
     "try": (_("Try it"), ""),
+    "monitor": (_("Monitor"), "endpoint_monitor"),
     "traffic": (_("Traffic"), ""),
     "timeline": (_("Timeline"), ""),
     "logs": (_("Logs"), ""),

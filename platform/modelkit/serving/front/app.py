@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from modelkit.serving.front import describe
+from modelkit.serving.front import describe, exposition
 from modelkit.serving.front.control import ControlPlane, check_load, not_settled, settled
 from modelkit.serving.front.counters import Counters
 from modelkit.serving.front.dialects import Dialect, Embeddings, Infer, Predict, json_object
@@ -34,7 +34,7 @@ from modelkit.serving.front.problem import (
 )
 from modelkit.serving.front.request import Request
 from modelkit.serving.front.table import Endpoint, Table
-from modelkit.serving.plan import RoutingTable
+from modelkit.serving.plan import RoutingTable, RunnerVitals
 from modelkit.serving.wire import NO_COST
 
 logger = logging.getLogger("modelkit.serving.front")
@@ -101,6 +101,10 @@ class Front:
         self.connections: set[Connection] = set()
         self.links: dict[str, Link] = {}
         self.counters = Counters()
+        self.started_at = time.time()
+        #: Told by the agent, which owns the runners.
+        self.vitals: tuple[RunnerVitals, ...] = ()
+        self.vitals_at = 0.0
         self.table = Table(RoutingTable(), self.links)
         self.loaded = False
 
@@ -142,8 +146,11 @@ class Front:
         if content is not None:
             await asyncio.to_thread(self.keys.write, content)
 
-    def stats(self) -> bytes:
-        """For the agent: counters per endpoint."""
+    def stats(self, told: bytes = b"") -> bytes:
+        """For the agent: counters per endpoint. `told` is what it knows of its runners, a list of `RunnerVitals`."""
+        if told:
+            self.vitals = tuple(RunnerVitals.model_validate(row) for row in orjson.loads(told))
+            self.vitals_at = time.monotonic()
         return orjson.dumps({"generation": self.table.generation, "counters": self.counters.summary()})
 
     async def drain(self, deadline_s: float) -> None:
@@ -261,8 +268,8 @@ class Front:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         elif call.action == "/metrics":
-            text = "\n".join(self._metrics(None if call.workspace == ANY_WORKSPACE else call.workspace)) + "\n"
-            connection.respond(request, 200, text.encode(), b"text/plain; version=0.0.4; charset=utf-8")
+            text = exposition.page(self, None if call.workspace == ANY_WORKSPACE else call.workspace)
+            connection.respond(request, 200, text, exposition.CONTENT_TYPE)
         else:
             answer = self._describe(request, call)
             if isinstance(answer, Problem):
@@ -330,11 +337,15 @@ class Front:
     def refused(self, request: Request, problem: Problem) -> None:
         """Count an answer other than 200 against its endpoint; unknown addresses and keys are not kept per name."""
         call: _Call | None = request.target
-        if call is None or call.endpoint is None or not call.counted or call.action not in _ASKS_MODEL:
+        if call is None:
+            strangers = self.counters.strangers
+            strangers[problem.status] = strangers.get(problem.status, 0) + 1
+            return
+        if call.endpoint is None or not call.counted or call.action not in _ASKS_MODEL:
             return
         revision = call.exchange.revision if call.exchange is not None else 0
         series = self.counters.of((call.endpoint.workspace, call.endpoint.name, revision))
-        series.observe(problem.status, 0.0, 0, NO_COST)
+        series.observe(problem.status, 0.0, 0, NO_COST, problem.code)
 
     # --- answers without a model ---
 
@@ -370,25 +381,6 @@ class Front:
         except Refused as refused:
             return refused.problem
         return describe.index(own, only_ready=wish.get("ready", False))
-
-    def _metrics(self, workspace: str | None) -> list[str]:
-        lines = self.counters.prometheus(workspace)
-        lines += [
-            "# HELP tuneyard_serving_up Whether a revision's runner is connected.",
-            "# TYPE tuneyard_serving_up gauge",
-        ]
-        for (owner, name), endpoint in sorted(self.table.endpoints.items()):
-            if workspace is None or owner == workspace:
-                for number, target in sorted(endpoint.by_number.items()):
-                    labels = f'workspace="{owner}",endpoint="{name}",revision="{number}"'
-                    lines.append(f"tuneyard_serving_up{{{labels}}} {int(target.answers)}")
-        if workspace is None:
-            lines += [
-                "# HELP tuneyard_serving_connections Open connections.",
-                "# TYPE tuneyard_serving_connections gauge",
-            ]
-            lines.append(f"tuneyard_serving_connections {len(self.connections)}")
-        return lines
 
 
 def _no_endpoint(name: str) -> Problem:
