@@ -131,7 +131,7 @@ class Http:
             assert status in _KNOWN, status
 
 
-_KNOWN = frozenset(b"200 400 401 404 405 408 413 414 415 422 431 503".split())
+_KNOWN = frozenset(b"100 200 400 401 404 405 408 413 414 415 422 431 503".split())
 
 
 def infer(data: bytes) -> None:

@@ -375,6 +375,14 @@ def test_http_1_0_and_upgrades_are_answered_and_closed(host: Host) -> None:
     assert statuses(raw(host, upgrade)) == [200]
 
 
+def test_what_follows_a_closing_answer_is_not_answered(host: Host) -> None:
+    closing = HEAD + CLOSE + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
+    for follower in (sized(BODY), b"NONSENSE\r\n\r\n", b"GET /v2 HTTP/1.1\r\nexpect: 100-continue\r\n\r\n"):
+        assert statuses(raw(host, closing + follower)) == [200]
+        no_key = b"GET /v2/models/intents HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        assert statuses(raw(host, no_key + follower)) == [401]
+
+
 def test_a_client_that_hangs_up_costs_nothing(host: Host, client: httpx.Client) -> None:
     for piece in (HEAD, sized(BODY)[:-5], sized(b'{"inputs":["{sleep}"]}')):
         raw(host, piece, read_until_closed=False)

@@ -392,6 +392,9 @@ class Connection(asyncio.Protocol):
 
     def _close(self) -> None:
         self.closing = True
+        # The parser goes on with what came in the same piece; nothing of that may be answered any more.
+        self._deaf = True
+        self._reading = None
         self._queue.clear()
         if not self._lingers:
             self.transport.close()
