@@ -47,6 +47,11 @@ class ServingPaths:
         return self.folder / "desired.lock"
 
     @property
+    def samples(self) -> Path:
+        """Segments of the sampled request log; beside `routing.json`, where the front finds it."""
+        return self.folder / "samples"
+
+    @property
     def logs(self) -> Path:
         return self.home / "logs" / "serving"
 

@@ -25,6 +25,7 @@ from modelkit.serving.front.problem import (
     method_not_allowed,
     unavailable,
 )
+from modelkit.serving.front.samples import Samples
 from modelkit.serving.front.table import ANY_WORKSPACE, Endpoint, Table
 from modelkit.serving.plan import RoutingTable
 from modelkit.serving.wire import NO_COST
@@ -69,6 +70,7 @@ class Front:
         self.connections: set[Connection] = set()
         self.links: dict[str, Link] = {}
         self.counters = Counters()
+        self.samples = Samples(routing_file.parent / "samples")
         self.table = Table(RoutingTable(), self.links)
         self.loaded = False
 
@@ -89,6 +91,7 @@ class Front:
         self._mtime_ns = mtime_ns
         self.table = Table(routing, self.links)
         self.counters.keep(self.table.endpoints)
+        self.samples.keep(self.table.endpoints)
         self.loaded = True
         return self.table.generation
 
@@ -102,6 +105,7 @@ class Front:
                     caller.timed_out()
         for connection in list(self.connections):
             connection.expire(now)
+        self.samples.flush()
 
     def stats(self) -> bytes:
         """For the agent: counters per endpoint."""
@@ -114,6 +118,7 @@ class Front:
         until = time.monotonic() + deadline_s
         while self.connections and time.monotonic() < until:
             await asyncio.sleep(0.02)
+        await self.samples.close()
 
     # --- Handler ---
 
@@ -170,6 +175,7 @@ class Front:
             return ENCODED_BODY
         if allowed == "POST":
             request.max_body = _INTERNAL_BODY_BYTES if internal else endpoint.limits.max_bytes
+        request.name_after(endpoint.tag)
         request.target = _Call(action, workspace, endpoint, pinned)
         request.target.counted = not internal
         return None
@@ -245,7 +251,7 @@ class Front:
         )
 
     def _metrics(self, workspace: str | None) -> list[str]:
-        lines = self.counters.prometheus(workspace)
+        lines = self.counters.prometheus(workspace) + self.samples.prometheus(workspace)
         lines += [
             "# HELP tuneyard_serving_up Whether a revision's runner is connected.",
             "# TYPE tuneyard_serving_up gauge",

@@ -7,6 +7,7 @@ have no side effects.
 from __future__ import annotations
 
 import time
+from random import random
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -250,9 +251,11 @@ class Exchange:
                     "See the endpoint's log; the request id finds it.",
                 )
             )
+            self._sample(500, reply)
 
     def timed_out(self) -> None:
         self._refuse(Problem(504, "model_timeout", "The model did not answer in time.", "Send fewer inputs at once."))
+        self._sample(504, Reply(Status.ERROR, b"TimeoutError"))
 
     def _answer(self, reply: Reply) -> None:
         assert self._target is not None  # noqa: S101  a reply has a target
@@ -261,6 +264,9 @@ class Exchange:
         body = self._infer_body(reply) if self._infer else self._predict_body(reply)
         self._connection.respond(request, 200, body, extra=timing)
         self._count(200, reply.cost)
+        sampler = self._endpoint.sampler
+        if sampler is not None and random() < sampler.rate:  # noqa: S311  a share, not a secret
+            self._sample(200, reply)
 
     def _predict_body(self, reply: Reply) -> bytes:
         assert self._target is not None  # noqa: S101
@@ -284,6 +290,12 @@ class Exchange:
 
     def _refuse(self, problem: Problem) -> None:
         self._connection.refuse(self._request, problem)
+
+    def _sample(self, status: int, reply: Reply) -> None:
+        if self._counted and self._target is not None:
+            self._front.samples.take(
+                self._endpoint, self._target.revision, self._request, status, self._inputs, self._payload, reply
+            )
 
     def _count(self, status: int, cost: Cost) -> None:
         if not self._counted:
