@@ -44,12 +44,15 @@ def endpoint_show(request: HttpRequest, name: Name) -> EndpointOut:
     return EndpointOut.of(_get(request, name))
 
 
-@router.patch("/endpoints/{name}", response=EndpointOut, summary="Change the title or the limits of an endpoint")
+@router.patch(
+    "/endpoints/{name}", response=EndpointOut, summary="Change the title, the limits or the request log of an endpoint"
+)
 @require(Role.DEVELOPER)
 def endpoint_update(request: HttpRequest, name: Name, payload: EndpointPatch) -> EndpointOut:
     limits = payload.limits.model_dump(exclude_unset=True) if payload.limits is not None else None
+    sampling = payload.sampling.model_dump(mode="json", exclude_unset=True) if payload.sampling is not None else None
     endpoint = services.endpoint_update(
-        by=caller(request), endpoint=_get(request, name), title=payload.title, limits=limits
+        by=caller(request), endpoint=_get(request, name), title=payload.title, limits=limits, sampling=sampling
     )
     return EndpointOut.of(endpoint)
 

@@ -19,7 +19,7 @@ from apps.deployments.services import revision_move, timeline_note
 from apps.registry.bundles import bundle_ensure_local
 from modelkit import bundle
 from modelkit.errors import UserError
-from modelkit.serving.plan import DesiredEndpoint, DesiredRevision, DesiredSet, Limits
+from modelkit.serving.plan import DesiredEndpoint, DesiredRevision, DesiredSet, Limits, Sampling
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +72,7 @@ def _desired_endpoint(endpoint: Endpoint) -> DesiredEndpoint:
         state="running" if endpoint.running else "stopped",
         revisions=tuple(_desired_revision(r) for r in revisions if _is_here(r)),
         limits=Limits.model_validate(endpoint.limits),
+        sampling=Sampling.model_validate(endpoint.sampling),
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, StrictInt
 from apps.core.wording import told
 from apps.deployments.backend import serving_backend
 from apps.deployments.models import Endpoint, Revision, TimelineEntry
-from modelkit.serving.plan import Limits
+from modelkit.serving.plan import Limits, Sampling
 
 _MODEL = Field(description="A version: intents@2, or intents@champion.", max_length=140)
 
@@ -31,6 +31,9 @@ class EndpointPatch(Schema):
 
     title: str | None = Field(None, max_length=200)
     limits: Limits | None = Field(None, description="What one request may carry; a limit left out stays as it is.")
+    sampling: Sampling | None = Field(
+        None, description="Which requests are kept to be looked at; what is left out stays as it is."
+    )
 
 
 class RevisionIn(Schema):
@@ -79,6 +82,7 @@ class EndpointOut(Schema):
     url: str = Field(description="Where predictions are asked for, with a token of this workspace.")
     revisions: list[RevisionOut]
     limits: Limits
+    sampling: Sampling
     created_at: datetime
     created_by: str | None
 
@@ -93,6 +97,7 @@ class EndpointOut(Schema):
             url=serving_backend().endpoint(endpoint.workspace.public_id, endpoint.name),
             revisions=[RevisionOut.of(revision) for revision in endpoint.revisions.all()],
             limits=Limits.model_validate(endpoint.limits),
+            sampling=Sampling.model_validate(endpoint.sampling),
             created_at=endpoint.created_at,
             created_by=endpoint.created_by.username if endpoint.created_by else None,
         )

@@ -33,7 +33,7 @@ from apps.deployments.selectors import endpoint_by_name, main_revision, revision
 from apps.jobs import queue
 from apps.registry.models import ModelVersion
 from apps.registry.selectors import version_by_reference
-from modelkit.serving.plan import Limits
+from modelkit.serving.plan import Limits, Sampling
 from modelkit.wording import pack
 
 #: A revision in one of these has a runner, or is about to get one.
@@ -78,11 +78,16 @@ def endpoint_create(*, by: Identity, name: str, model: str, title: str = "") -> 
 
 
 def endpoint_update(
-    *, by: Identity, endpoint: Endpoint, title: str | None = None, limits: Mapping[str, Any] | None = None
+    *,
+    by: Identity,
+    endpoint: Endpoint,
+    title: str | None = None,
+    limits: Mapping[str, Any] | None = None,
+    sampling: Mapping[str, Any] | None = None,
 ) -> Endpoint:
-    """Change the title, or the limits that are named; the serving port follows without a restart.
+    """Change the title, or what is named of the limits and of the request log; the serving port follows by itself.
 
-    A limit given as None goes back to its default. Raises Invalid naming what is out of bounds.
+    A value given as None goes back to its default. Raises Invalid naming what is out of bounds.
     """
     by.require(Role.DEVELOPER)
     with transaction.atomic():
@@ -93,15 +98,24 @@ def endpoint_update(
             kept = Limits.model_validate(chosen).model_dump(exclude_defaults=True)
         except ValueError as error:
             fields |= _limit_fields(error)
+        merged = {name: value for name, value in {**locked.sampling, **(sampling or {})}.items() if value is not None}
+        try:
+            log = Sampling.model_validate(merged).model_dump(mode="json", exclude_defaults=True)
+        except ValueError as error:
+            fields |= _sampling_fields(error)
         if fields:
             raise Invalid(_("The endpoint cannot be changed so."), fields=fields, hint=_("Correct the named fields."))
-        new = {"title": locked.title if title is None else title.strip(), "limits": kept}
+        new = {"title": locked.title if title is None else title.strip(), "limits": kept, "sampling": log}
         changes = {name: value for name, value in new.items() if value != getattr(locked, name)}
         if changes:
             Endpoint.objects.filter(pk=locked.pk).update(**changes)
             audit_record(by=by, action="endpoint.update", target=locked.name, details=changes)
         if "limits" in changes:
             timeline_note(locked, "limits", by.user, details={"limits": Limits(**kept).model_dump()})
+        if "sampling" in changes:
+            details = {"sampling": Sampling.model_validate(log).model_dump(mode="json")}
+            timeline_note(locked, "sampling", by.user, details=details)
+        if changes.keys() & {"limits", "sampling"}:
             desired_changed()
     return endpoint_by_name(by.workspace, endpoint.name)
 
@@ -271,6 +285,19 @@ def _limit_fields(error: ValueError) -> dict[str, str]:
         else:
             fields[f"limits.{name}"] = _("There is no such limit.")
     return fields
+
+
+def _sampling_fields(error: ValueError) -> dict[str, str]:
+    """What is wrong with the request log's settings, in the user's words."""
+    texts = {
+        "rate": _("Give a share from 0 to 1 (0 to 100 percent)."),
+        "keep_days": _("Give a whole number of days from 1 to 365."),
+        "hide_inputs": _("Say true or false."),
+        "patterns": _("Name any of email, phone and card."),
+        "hide_fields": _("Give at most 50 names such as customer.name, without spaces."),
+    }
+    found = {str(item["loc"][0]) for item in error.errors()} if isinstance(error, PydanticError) else set(texts)
+    return {f"sampling.{name}": texts.get(name, _("There is no such setting.")) for name in sorted(found)}
 
 
 def _lock(endpoint: Endpoint) -> Endpoint:

@@ -13,6 +13,7 @@ urlpatterns = [
     path("endpoints/<slug:name>/traffic", views.endpoint_traffic, name="endpoint_traffic"),
     path("endpoints/<slug:name>/rollback", views.endpoint_rollback, name="endpoint_rollback"),
     path("endpoints/<slug:name>/settings", views.endpoint_settings, name="endpoint_settings"),
+    path("endpoints/<slug:name>/request-log", views.endpoint_sampling, name="endpoint_sampling"),
     path("endpoints/<slug:name>/stop", views.endpoint_stop, name="endpoint_stop"),
     path("endpoints/<slug:name>/start", views.endpoint_start, name="endpoint_start"),
     path("endpoints/<slug:name>/delete", views.endpoint_delete, name="endpoint_delete"),

@@ -1,1 +1,5 @@
-"""This app keeps no rows of its own."""
+"""Rows of monitoring, by subject."""
+
+from apps.monitoring.request_models import Feedback, Rating, RequestSample
+
+__all__ = ["Feedback", "Rating", "RequestSample"]

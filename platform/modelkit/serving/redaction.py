@@ -77,6 +77,8 @@ class Redactor:
         ]
 
     def text(self, text: str) -> str:
+        # PostgreSQL stores no NUL.
+        text = text.replace("\0", "\ufffd")
         cut = len(text) > MAX_TEXT_CHARS
         if cut:
             text = text[:MAX_TEXT_CHARS]
