@@ -21,6 +21,8 @@ MAX_SAMPLE_CHARS = 64_000
 _EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+")
 _CARD = re.compile(r"(?<!\d)(?:\d[ -]?){12,18}\d(?!\d)")
 _PHONE = re.compile(r"(?<![\dA-Za-z])(?:\+|\()?\d[\d ().\-/]{5,18}\d(?!\d)")
+#: What a text must hold for a pattern to be worth looking for; most hold neither.
+_AT, _DIGIT = re.compile("@"), re.compile(r"\d")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{4}")
 
 
@@ -37,10 +39,10 @@ def _phone(match: re.Match[str]) -> str:
 
 
 #: In the order in which they are applied: a card number looks like a phone number, too.
-_PATTERNS: dict[str, tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = {
-    "email": (_EMAIL, "[email]"),
-    "card": (_CARD, _card),
-    "phone": (_PHONE, _phone),
+_PATTERNS: dict[str, tuple[re.Pattern[str], re.Pattern[str], str | Callable[[re.Match[str]], str]]] = {
+    "email": (_AT, _EMAIL, "[email]"),
+    "card": (_DIGIT, _CARD, _card),
+    "phone": (_DIGIT, _PHONE, _phone),
 }
 
 
@@ -82,8 +84,9 @@ class Redactor:
         cut = len(text) > MAX_TEXT_CHARS
         if cut:
             text = text[:MAX_TEXT_CHARS]
-        for pattern, replacement in self._patterns:
-            text = pattern.sub(replacement, text)
+        for sign, pattern, replacement in self._patterns:
+            if sign.search(text) is not None:
+                text = pattern.sub(replacement, text)
         return text[:-_EDGE_CHARS] + "…" if cut else text
 
     def _clean(self, value: Any, path: tuple[str, ...]) -> tuple[Any, int]:

@@ -147,7 +147,7 @@ def test_corrections_become_a_dataset_version_once(
     )  # fmt: skip
     from apps.core import storage
 
-    with storage.open_file(version.parts[0]["key"]) as file:
+    with storage.open_read(version.parts[0]["key"]) as file:
         assert file.read().decode() == 'text,label\r\n"退款, 在哪里",refund\r\n"say ""b""",transfer\r\n'
     again = team.developer.api("POST", "/endpoints/intents/corrections", {})
     assert (again.status_code, DatasetVersion.objects.count()) == (200, 1)

@@ -62,7 +62,7 @@ def test_a_segment_being_written_waits(endpoint: Endpoint, home: Path) -> None:
 
 def test_lines_of_a_deleted_endpoint_or_of_another_shape_cost_nothing_else(endpoint: Endpoint, home: Path) -> None:
     good = line(endpoint)
-    segment_write(home, line(endpoint, endpoint="gone"), {"workspace": endpoint.workspace.public_id}, good)
+    segment_write(home, line(endpoint) | {"endpoint": "gone"}, {"workspace": endpoint.workspace.public_id}, good)
     segment_write(home, line(endpoint, cost=[1.0]), line(endpoint, outputs=[3]))
     sampling.samples_import()
     assert RequestSample.objects.get().sample_id == good["id"]
