@@ -2,8 +2,8 @@
 
     python -m benchmarks.serving.sampling [--number 200000]
 
-Prints microseconds of one request that is not sampled, of one that is, and of writing one; last, one JSON object. Neither
-model nor network: this is the front's own code on a request of one sentence.
+Prints microseconds of one request that is not sampled, of one that is, and of writing one; last, one JSON object.
+Neither model nor network: this is the front's own code on a request of one sentence.
 """
 
 from __future__ import annotations
