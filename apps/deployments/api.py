@@ -34,7 +34,14 @@ def endpoint_list(request: HttpRequest, page: Query[PageQuery]) -> Page[Endpoint
 @require(Role.DEVELOPER)
 @idempotent()
 def endpoint_create(request: HttpRequest, payload: EndpointIn) -> Status[Any]:
-    endpoint = services.endpoint_create(by=caller(request), name=payload.name, model=payload.model, title=payload.title)
+    endpoint = services.endpoint_create(
+        by=caller(request),
+        name=payload.name,
+        model=payload.model,
+        title=payload.title,
+        goal=payload.goal,
+        runtime=payload.runtime,
+    )
     return Status(201, EndpointOut.of(endpoint))
 
 
@@ -45,16 +52,12 @@ def endpoint_show(request: HttpRequest, name: Name) -> EndpointOut:
 
 
 @router.patch(
-    "/endpoints/{name}", response=EndpointOut, summary="Change the title, the limits or the request log of an endpoint"
+    "/endpoints/{name}", response=EndpointOut, summary="Change title, limits, placement or request log of an endpoint"
 )
 @require(Role.DEVELOPER)
 def endpoint_update(request: HttpRequest, name: Name, payload: EndpointPatch) -> EndpointOut:
-    limits = payload.limits.model_dump(exclude_unset=True) if payload.limits is not None else None
-    sampling = payload.sampling.model_dump(mode="json", exclude_unset=True) if payload.sampling is not None else None
-    endpoint = services.endpoint_update(
-        by=caller(request), endpoint=_get(request, name), title=payload.title, limits=limits, sampling=sampling
-    )
-    return EndpointOut.of(endpoint)
+    given = payload.model_dump(mode="json", exclude_unset=True)
+    return EndpointOut.of(services.endpoint_update(by=caller(request), endpoint=_get(request, name), **given))
 
 
 @router.delete("/endpoints/{name}", response={204: None}, summary="Delete an endpoint")
@@ -74,7 +77,13 @@ def endpoint_delete(request: HttpRequest, name: Name) -> Status[Any]:
 @require(Role.DEVELOPER)
 @idempotent()
 def revision_create(request: HttpRequest, name: Name, payload: RevisionIn) -> Status[Any]:
-    _revision, created = services.revision_create(by=caller(request), endpoint=_get(request, name), model=payload.model)
+    _revision, created = services.revision_create(
+        by=caller(request),
+        endpoint=_get(request, name),
+        model=payload.model,
+        goal=payload.goal,
+        runtime=payload.runtime,
+    )
     return Status(201 if created else 200, EndpointOut.of(_get(request, name)))
 
 

@@ -15,11 +15,12 @@ from apps.deployments.backend import serving_backend
 from apps.deployments.keys import access_keys
 from apps.deployments.models import DesiredState, Endpoint, Revision, RevisionStatus
 from apps.deployments.observing import deployment_sync
+from apps.deployments.selectors import effective_runtime
 from apps.deployments.services import revision_move, timeline_note
 from apps.registry.bundles import bundle_ensure_local
 from modelkit import bundle
 from modelkit.errors import UserError
-from modelkit.serving.plan import DesiredEndpoint, DesiredRevision, DesiredSet, Limits, Sampling
+from modelkit.serving.plan import DesiredEndpoint, DesiredRevision, DesiredSet, Limits, Placement, Sampling
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ def _desired_endpoint(endpoint: Endpoint) -> DesiredEndpoint:
         state="running" if endpoint.running else "stopped",
         revisions=tuple(_desired_revision(r) for r in revisions if _is_here(r)),
         limits=Limits.model_validate(endpoint.limits),
+        placement=Placement.model_validate(endpoint.placement),
         sampling=Sampling.model_validate(endpoint.sampling),
     )
 
@@ -84,6 +86,8 @@ def _desired_revision(revision: Revision) -> DesiredRevision:
         bundle=str(settings.BUNDLES_DIR / version.bundle_digest),
         digest=version.bundle_digest,
         weight=revision.weight,
+        goal=revision.goal,
+        runtime=effective_runtime(revision),
     )
 
 

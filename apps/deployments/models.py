@@ -2,11 +2,11 @@
 
 An endpoint: pending -> live <-> degraded, failed, stopped.   A revision:
 
-    pending -> starting -> live -> draining -> stopped
+    pending -> starting -> live <-> asleep -> draining -> stopped
                        '-> failed   (the endpoint's last live revision keeps answering)
 
-`weight` is the desired share of traffic in percent. Rows are desired state; `status`, `reason` and `golden` are what
-the serving agent observed.
+`weight` is the desired share of traffic in percent. Rows are desired state; `status`, `reason`, `golden` and `tuning`
+are what the serving agent observed.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class RevisionStatus(models.TextChoices):
     PENDING = "pending", _("Pending")
     STARTING = "starting", _("Starting")
     LIVE = "live", _("Live")
+    ASLEEP = "asleep", _("Asleep")
     DRAINING = "draining", _("Draining")
     STOPPED = "stopped", _("Stopped")
     FAILED = "failed", _("Failed")
@@ -46,6 +47,7 @@ class Endpoint(Record):
     running = models.BooleanField(default=True, help_text="Desired: runs, or stopped by the user.")
     status = models.CharField(max_length=20, choices=EndpointStatus, default=EndpointStatus.PENDING)
     limits = models.JSONField(default=dict, help_text="modelkit.serving.plan.Limits, as far as they are set.")
+    placement = models.JSONField(default=dict, help_text="modelkit.serving.plan.Placement, as far as it is set.")
     sampling = models.JSONField(default=dict, help_text="modelkit.serving.plan.Sampling, as far as it is set.")
 
     class Meta:
@@ -68,6 +70,9 @@ class Revision(Record):
     status = models.CharField(max_length=20, choices=RevisionStatus, default=RevisionStatus.PENDING)
     reason = SentenceField(blank=True)
     golden = models.JSONField(null=True)
+    goal = models.CharField(max_length=20, blank=True, help_text="modelkit.serving.plan.Goal")
+    runtime = models.JSONField(null=True, help_text="modelkit.serving.plan.Runtime, where the user fixed it.")
+    tuning = models.JSONField(null=True, help_text="modelkit.serving.plan.Tuning, once it was measured.")
     live_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -92,7 +97,8 @@ class TimelineEntry(models.Model):
     at = models.DateTimeField(auto_now_add=True)
     actor = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     kind = models.CharField(
-        max_length=30, help_text="create, deploy, live, failed, traffic, rollback, stop, start, limits, sampling"
+        max_length=30,
+        help_text="create, deploy, live, failed, traffic, rollback, stop, start, limits, placement, sampling",
     )
     revision = models.PositiveIntegerField(null=True)
     model_ref = models.CharField(max_length=140, blank=True)

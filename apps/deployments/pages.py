@@ -23,6 +23,7 @@ from apps.deployments.models import Endpoint, EndpointStatus, RevisionStatus
 from apps.deployments.presenting import timeline_rows
 from apps.deployments.snippets import LANGUAGES, snippet
 from modelkit import catalog
+from modelkit.serving.plan import Tuning
 
 PER_PAGE = 25
 
@@ -98,6 +99,19 @@ def _try(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _traffic(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """What was measured for the main revision, with the row that it runs by."""
+    main = context["main"]
+    if main is None or main.tuning is None:
+        return {}
+    tuning = Tuning.model_validate(main.tuning)
+    return {
+        "tuning": tuning,
+        "candidates": list(enumerate(tuning.candidates)),
+        "runtime": selectors.effective_runtime(main),
+    }
+
+
 def _timeline(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     entries = selectors.timeline_of(context["endpoint"])
     page = Paginator(entries, PER_PAGE).get_page(request.GET.get("page"))
@@ -127,7 +141,7 @@ def _settings(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 #: The tabs that `endpoint_detail` shows: each from the request and the context of the head.
 BUILDERS: Mapping[str, Callable[[HttpRequest, dict[str, Any]], dict[str, Any]]] = {
     "try": _try,
-    "traffic": lambda request, context: {},
+    "traffic": _traffic,
     "timeline": _timeline,
     "logs": _logs,
     "settings": _settings,

@@ -9,7 +9,8 @@ from django.utils.translation import gettext as _
 
 from apps.core.wording import told
 from apps.deployments.models import TimelineEntry
-from modelkit.serving.plan import Limits, Sampling
+from apps.deployments.services import SETTINGS
+from modelkit.serving.plan import Sampling
 
 _TONES = {"live": "good", "failed": "failed", "stop": "warning", "rollback": "warning"}
 
@@ -40,6 +41,7 @@ def _sentence(entry: TimelineEntry) -> str:
         "start": _("Started"),
         "traffic": _("Traffic shared anew"),
         "limits": _("Limits changed"),
+        "placement": _("Placement changed"),
         "sampling": _("Request log changed"),
     }
     return sentences.get(entry.kind, entry.kind) % names
@@ -55,9 +57,9 @@ def _detail(entry: TimelineEntry) -> str:
         )
         why = _(" (what answered before, since the new revision failed)") if details.get("why") == "fallback" else ""
         return shares + why
-    if entry.kind == "limits":
-        known = Limits.model_json_schema()["properties"]
-        shown = {name: value for name, value in details.get("limits", {}).items() if name in known}
+    if entry.kind in SETTINGS:
+        known = SETTINGS[entry.kind].model_json_schema()["properties"]
+        shown = {name: value for name, value in details.get(entry.kind, {}).items() if name in known}
         return ", ".join(f"{_(known[name]['title'])}: {value:,}" for name, value in shown.items())
     if entry.kind == "sampling":
         return _sampling(Sampling.model_validate(details.get("sampling", {})))

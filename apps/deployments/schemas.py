@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from ninja import Schema
 from pydantic import ConfigDict, Field, StrictInt
 
 from apps.core.wording import told
+from apps.deployments import selectors
 from apps.deployments.backend import serving_backend
 from apps.deployments.models import Endpoint, Revision, TimelineEntry
-from modelkit.serving.plan import Limits, Sampling
+from modelkit.serving.plan import Goal, Limits, Placement, Runtime, Sampling
 
 _MODEL = Field(description="A version: intents@2, or intents@champion.", max_length=140)
+_GOAL: Any = Field(
+    "",
+    description="What matters most. The serving host measures its runtimes for it and takes the best that keeps the "
+    "answers; empty: not measured, which is live soonest.",
+)
+_RUNTIME: Any = Field(None, description="How to compute it, as it is, in place of measuring.")
 
 
 class EndpointIn(Schema):
@@ -22,6 +29,8 @@ class EndpointIn(Schema):
     name: str = Field(description="Lower-case letters, digits and hyphens; unique in the workspace.", max_length=63)
     model: str = _MODEL
     title: str = Field("", max_length=200, description="Free text, in any language.")
+    goal: Goal = _GOAL
+    runtime: Runtime | None = _RUNTIME
 
 
 class EndpointPatch(Schema):
@@ -31,6 +40,9 @@ class EndpointPatch(Schema):
 
     title: str | None = Field(None, max_length=200)
     limits: Limits | None = Field(None, description="What one request may carry; a limit left out stays as it is.")
+    placement: Placement | None = Field(
+        None, description="What it may take of the serving host; what is left out stays as it is."
+    )
     sampling: Sampling | None = Field(
         None, description="Which requests are kept to be looked at; what is left out stays as it is."
     )
@@ -40,6 +52,8 @@ class RevisionIn(Schema):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     model: str = _MODEL
+    goal: Goal = _GOAL
+    runtime: Runtime | None = _RUNTIME
 
 
 Number = Annotated[int, Field(ge=1, le=2_147_483_647)]
@@ -62,6 +76,9 @@ class RevisionOut(Schema):
     weight: int = Field(description="Desired share of the traffic in percent.")
     status: str
     reason: str
+    goal: Goal
+    runtime: Runtime | None = Field(description="As it was fixed or chosen; null while it is the default.")
+    tuning: dict[str, Any] | None = Field(description="What was measured for the goal: candidates, choice, reason.")
 
     @classmethod
     def of(cls, revision: Revision) -> RevisionOut:
@@ -71,6 +88,9 @@ class RevisionOut(Schema):
             weight=revision.weight,
             status=revision.status,
             reason=told(revision.reason),
+            goal=cast(Goal, revision.goal),
+            runtime=selectors.effective_runtime(revision),
+            tuning=told(revision.tuning),
         )
 
 
@@ -82,6 +102,7 @@ class EndpointOut(Schema):
     url: str = Field(description="Where predictions are asked for, with a token of this workspace.")
     revisions: list[RevisionOut]
     limits: Limits
+    placement: Placement
     sampling: Sampling
     created_at: datetime
     created_by: str | None
@@ -97,6 +118,7 @@ class EndpointOut(Schema):
             url=serving_backend().endpoint(endpoint.workspace.public_id, endpoint.name),
             revisions=[RevisionOut.of(revision) for revision in endpoint.revisions.all()],
             limits=Limits.model_validate(endpoint.limits),
+            placement=Placement.model_validate(endpoint.placement),
             sampling=Sampling.model_validate(endpoint.sampling),
             created_at=endpoint.created_at,
             created_by=endpoint.created_by.username if endpoint.created_by else None,

@@ -33,18 +33,23 @@ from apps.deployments.selectors import endpoint_by_name, main_revision, revision
 from apps.jobs import queue
 from apps.registry.models import ModelVersion
 from apps.registry.selectors import version_by_reference
-from modelkit.serving.plan import Limits, Sampling
+from modelkit.serving import engines
+from modelkit.serving.plan import Goal, Limits, Placement, Runtime, Sampling, Tuning
 from modelkit.wording import pack
 
 #: A revision in one of these has a runner, or is about to get one.
-UNDER_WAY = (RevisionStatus.PENDING, RevisionStatus.STARTING, RevisionStatus.LIVE)
+UNDER_WAY = (RevisionStatus.PENDING, RevisionStatus.STARTING, RevisionStatus.LIVE, RevisionStatus.ASLEEP)
 
 
 # --- endpoints ------------------------------------------------------------------------------------------------------
 
 
-def endpoint_create(*, by: Identity, name: str, model: str, title: str = "") -> Endpoint:
+def endpoint_create(
+    *, by: Identity, name: str, model: str, title: str = "", goal: Goal = "", runtime: Runtime | None = None
+) -> Endpoint:
     """Open an endpoint and deploy a version (`intents@2`, `intents@champion`) to it.
+
+    With a `goal` the serving host measures its runtimes first and takes the best; a `runtime` given is taken as it is.
 
     Raises Invalid for a bad name, NotFound for an unknown version, Conflict for a name in use.
     """
@@ -56,6 +61,7 @@ def endpoint_create(*, by: Identity, name: str, model: str, title: str = "") -> 
         fields["name"] = error.messages[0]
     if fields:
         raise Invalid(_("The endpoint cannot be created."), fields=fields, hint=_("Correct the named fields."))
+    _check_runtime(runtime)
     version = version_by_reference(by.workspace, model)
     try:
         with transaction.atomic():
@@ -66,7 +72,7 @@ def endpoint_create(*, by: Identity, name: str, model: str, title: str = "") -> 
                 task=version.model.task,
                 created_by=by.user,
             )
-            revision = _revision_add(endpoint, version, by.user)
+            revision = _revision_add(endpoint, version, by.user, goal=goal, runtime=runtime)
             timeline_note(endpoint, "create", by.user, revision)
             audit_record(by=by, action="endpoint.create", target=name, details={"model": version.ref})
             desired_changed()
@@ -77,15 +83,20 @@ def endpoint_create(*, by: Identity, name: str, model: str, title: str = "") -> 
     return endpoint_by_name(by.workspace, name)
 
 
+#: What an endpoint is set to beside its title: by field, the model that knows names, bounds and defaults.
+SETTINGS: Mapping[str, type[Limits] | type[Placement]] = {"limits": Limits, "placement": Placement}
+
+
 def endpoint_update(
     *,
     by: Identity,
     endpoint: Endpoint,
     title: str | None = None,
     limits: Mapping[str, Any] | None = None,
+    placement: Mapping[str, Any] | None = None,
     sampling: Mapping[str, Any] | None = None,
 ) -> Endpoint:
-    """Change the title, or what is named of the limits and of the request log; the serving port follows by itself.
+    """Change the title, or what is named of limits, placement and request log; the serving port follows by itself.
 
     A value given as None goes back to its default. Raises Invalid naming what is out of bounds.
     """
@@ -93,29 +104,28 @@ def endpoint_update(
     with transaction.atomic():
         locked = _lock(endpoint)
         fields = _title_fields(title or "")
-        chosen = {name: value for name, value in {**locked.limits, **(limits or {})}.items() if value is not None}
+        new: dict[str, Any] = {"title": locked.title if title is None else title.strip()}
+        for name, given in (("limits", limits), ("placement", placement)):
+            try:
+                new[name] = _settled(SETTINGS[name], getattr(locked, name), given or {})
+            except ValueError as error:
+                fields |= _setting_fields(name, error)
         try:
-            kept = Limits.model_validate(chosen).model_dump(exclude_defaults=True)
-        except ValueError as error:
-            fields |= _limit_fields(error)
-        merged = {name: value for name, value in {**locked.sampling, **(sampling or {})}.items() if value is not None}
-        try:
-            log = Sampling.model_validate(merged).model_dump(mode="json", exclude_defaults=True)
+            new["sampling"] = _settled(Sampling, locked.sampling, sampling or {})
         except ValueError as error:
             fields |= _sampling_fields(error)
         if fields:
             raise Invalid(_("The endpoint cannot be changed so."), fields=fields, hint=_("Correct the named fields."))
-        new = {"title": locked.title if title is None else title.strip(), "limits": kept, "sampling": log}
         changes = {name: value for name, value in new.items() if value != getattr(locked, name)}
         if changes:
             Endpoint.objects.filter(pk=locked.pk).update(**changes)
             audit_record(by=by, action="endpoint.update", target=locked.name, details=changes)
-        if "limits" in changes:
-            timeline_note(locked, "limits", by.user, details={"limits": Limits(**kept).model_dump()})
+        for name in SETTINGS.keys() & changes.keys():
+            timeline_note(locked, name, by.user, details={name: SETTINGS[name](**changes[name]).model_dump()})
+            desired_changed()
         if "sampling" in changes:
-            details = {"sampling": Sampling.model_validate(log).model_dump(mode="json")}
+            details = {"sampling": Sampling.model_validate(changes["sampling"]).model_dump(mode="json")}
             timeline_note(locked, "sampling", by.user, details=details)
-        if changes.keys() & {"limits", "sampling"}:
             desired_changed()
     return endpoint_by_name(by.workspace, endpoint.name)
 
@@ -159,12 +169,16 @@ def _set_running(by: Identity, endpoint: Endpoint, *, running: bool) -> Endpoint
 # --- revisions ------------------------------------------------------------------------------------------------------
 
 
-def revision_create(*, by: Identity, endpoint: Endpoint, model: str) -> tuple[Revision, bool]:
+def revision_create(
+    *, by: Identity, endpoint: Endpoint, model: str, goal: Goal = "", runtime: Runtime | None = None
+) -> tuple[Revision, bool]:
     """Deploy a version over what answers now, which goes on until the new one has passed its checks.
 
-    Deploying what is deployed already answers that revision and False. Raises Invalid for a model of another task.
+    `goal` and `runtime` as in `endpoint_create`. Deploying what is deployed already, so run, answers that revision and
+    False. Raises Invalid for a model of another task.
     """
     by.require(Role.DEVELOPER)
+    _check_runtime(runtime)
     version = version_by_reference(by.workspace, model)
     if version.model.task != endpoint.task:
         message = _("%(ref)s is a model for %(task)s; this endpoint serves %(own)s.")
@@ -173,10 +187,10 @@ def revision_create(*, by: Identity, endpoint: Endpoint, model: str) -> tuple[Re
     with transaction.atomic():
         locked = _lock(endpoint)
         current = main_revision(locked)
-        if current is not None and _is_deployed(locked, current, version):
+        if current is not None and _is_deployed(locked, current, version, goal, runtime):
             return current, False
         locked.revisions.filter(weight__gt=0).update(weight=0)
-        revision = _revision_add(locked, version, by.user)
+        revision = _revision_add(locked, version, by.user, goal=goal, runtime=runtime)
         _run(locked)
         timeline_note(locked, "deploy", by.user, revision)
         audit_record(
@@ -187,6 +201,20 @@ def revision_create(*, by: Identity, endpoint: Endpoint, model: str) -> tuple[Re
         )
         desired_changed()
     return revision, True
+
+
+def runtime_choose(*, by: Identity, endpoint: Endpoint, number: int, candidate: int) -> tuple[Revision, bool]:
+    """Deploy a revision's version anew on another of the runtimes that were measured for it.
+
+    Raises Invalid where it was not measured, or did not pass.
+    """
+    revision = next((r for r in endpoint.revisions.all() if r.number == number), None)
+    rows = Tuning.model_validate(revision.tuning).candidates if revision is not None and revision.tuning else ()
+    if revision is None or not 0 <= candidate < len(rows):
+        raise Invalid(_("There is no such measurement."), hint=_("Deploy the version with a goal to have it measured."))
+    if not rows[candidate].passes:
+        raise Invalid(_("This runtime did not pass: %(reason)s") % {"reason": told(rows[candidate].reason)})
+    return revision_create(by=by, endpoint=endpoint, model=revision.model_version.ref, runtime=rows[candidate].runtime)
 
 
 def traffic_set(*, by: Identity, endpoint: Endpoint, weights: Mapping[int, int]) -> Endpoint:
@@ -273,17 +301,32 @@ def _title_fields(title: str) -> dict[str, str]:
     return {"title": _("Use at most 200 characters.")} if len(title) > 200 else {}
 
 
-def _limit_fields(error: ValueError) -> dict[str, str]:
-    """What is wrong with each limit, in the user's words."""
-    known = Limits.model_json_schema()["properties"]
+def _check_runtime(runtime: Runtime | None) -> None:
+    if runtime is not None and runtime.engine not in engines.names():
+        message = _("There is no engine %(engine)s.") % {"engine": runtime.engine}
+        hint = _("Engines: %(names)s.") % {"names": ", ".join(engines.names())}
+        raise Invalid(message, fields={"runtime.engine": message}, hint=hint)
+
+
+def _settled(
+    kind: type[Limits | Placement | Sampling], now: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is kept of a setting: only what differs from its default. Raises ValueError."""
+    chosen = {name: value for name, value in {**now, **given}.items() if value is not None}
+    return kind.model_validate(chosen).model_dump(mode="json", exclude_defaults=True)
+
+
+def _setting_fields(setting: str, error: ValueError) -> dict[str, str]:
+    """What is wrong with each value of a setting, in the user's words."""
+    known = SETTINGS[setting].model_json_schema()["properties"]
     fields: dict[str, str] = {}
     for item in error.errors() if isinstance(error, PydanticError) else ():
         name = str(item["loc"][0])
         if name in known:
             bounds = {"low": f"{known[name]['minimum']:,}", "high": f"{known[name]['maximum']:,}"}
-            fields[f"limits.{name}"] = _("Give a whole number from %(low)s to %(high)s.") % bounds
+            fields[f"{setting}.{name}"] = _("Give a whole number from %(low)s to %(high)s.") % bounds
         else:
-            fields[f"limits.{name}"] = _("There is no such limit.")
+            fields[f"{setting}.{name}"] = _("There is no such setting.")
     return fields
 
 
@@ -306,17 +349,28 @@ def _lock(endpoint: Endpoint) -> Endpoint:
     return endpoint_by_name(endpoint.workspace, endpoint.name)
 
 
-def _revision_add(endpoint: Endpoint, version: ModelVersion, actor: User) -> Revision:
+def _revision_add(
+    endpoint: Endpoint, version: ModelVersion, actor: User, *, goal: Goal, runtime: Runtime | None
+) -> Revision:
     highest = endpoint.revisions.aggregate(highest=Max("number"))["highest"] or 0
     revision = Revision.objects.create(
-        endpoint=endpoint, number=highest + 1, model_version=version, weight=100, created_by=actor
+        endpoint=endpoint,
+        number=highest + 1,
+        model_version=version,
+        weight=100,
+        goal=goal,
+        runtime=runtime.model_dump() if runtime is not None else None,
+        created_by=actor,
     )
     RevisionTransition.objects.create(revision=revision, actor=actor, to_status=RevisionStatus.PENDING)
     return revision
 
 
-def _is_deployed(endpoint: Endpoint, current: Revision, version: ModelVersion) -> bool:
-    same = current.model_version_id == version.pk and current.weight == 100
+def _is_deployed(
+    endpoint: Endpoint, current: Revision, version: ModelVersion, goal: Goal, runtime: Runtime | None
+) -> bool:
+    so_run = current.goal == goal and current.runtime == (runtime.model_dump() if runtime is not None else None)
+    same = current.model_version_id == version.pk and current.weight == 100 and so_run
     return same and endpoint.running and current.status in UNDER_WAY
 
 

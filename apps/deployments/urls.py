@@ -12,6 +12,7 @@ urlpatterns = [
     path("endpoints/<slug:name>/try", views.endpoint_ask, name="endpoint_try"),
     path("endpoints/<slug:name>/traffic", views.endpoint_traffic, name="endpoint_traffic"),
     path("endpoints/<slug:name>/rollback", views.endpoint_rollback, name="endpoint_rollback"),
+    path("endpoints/<slug:name>/runtime", views.endpoint_runtime, name="endpoint_runtime"),
     path("endpoints/<slug:name>/settings", views.endpoint_settings, name="endpoint_settings"),
     path("endpoints/<slug:name>/request-log", views.endpoint_sampling, name="endpoint_sampling"),
     path("endpoints/<slug:name>/stop", views.endpoint_stop, name="endpoint_stop"),

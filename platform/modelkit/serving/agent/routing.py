@@ -52,7 +52,8 @@ def _route_revision(revision: Revision, weight: int) -> RouteRevision:
     return RouteRevision(
         number=revision.spec.number,
         model=revision.spec.model,
-        socket=str(revision.socket),
+        sockets=revision.sockets,
+        asleep=revision.asleep,
         weight=weight,
         input_kind=input_kind(revision.manifest.request_example),
         labels=tuple(revision.manifest.labels),

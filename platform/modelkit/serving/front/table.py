@@ -15,15 +15,32 @@ ANY_WORKSPACE = "*"
 
 
 class Target:
-    """A revision with the link to its runner."""
+    """A revision with the links to its runners."""
 
-    __slots__ = ("answer_tail", "link", "revision")
+    __slots__ = ("answer_tail", "links", "revision")
 
-    def __init__(self, revision: RouteRevision, link: Link) -> None:
+    def __init__(self, revision: RouteRevision, links: list[Link]) -> None:
         self.revision = revision
-        self.link = link
+        self.links = links
         # What follows the outputs in every answer of this revision; only the request id is missing.
         self.answer_tail = f',"model":"{revision.model}","revision":{revision.number},"request_id":"'.encode()
+
+    @property
+    def answers(self) -> bool:
+        """Whether a request would be answered, if only after its runner has been woken."""
+        return any(link.is_open or link.asleep for link in self.links)
+
+    def link(self, without: set[Link]) -> Link | None:
+        """The link with the least to do that is not in `without`."""
+        if len(self.links) == 1:
+            return None if self.links[0] in without else self.links[0]
+        usable = [link for link in self.links if link not in without]
+        return min(usable, key=lambda link: (not link.is_open, link.load), default=None)
+
+    def open(self) -> None:
+        for link in self.links:
+            if not link.asleep:
+                link.open()
 
 
 class Endpoint:
@@ -40,8 +57,8 @@ class Endpoint:
         self.weighted = [target for target in targets if target.revision.weight > 0]
 
     def pick(self, without: set[Link]) -> Target | None:
-        """A revision with traffic whose link is not in `without`; None when there is none."""
-        choices = [t for t in self.weighted if t.link not in without] if without else self.weighted
+        """A revision with traffic and a link that is not in `without`; None when there is none."""
+        choices = [t for t in self.weighted if t.link(without) is not None] if without else self.weighted
         if len(choices) < 2:
             return choices[0] if choices else None
         return random.choices(choices, [t.revision.weight for t in choices])[0]  # noqa: S311  a share, not a secret
@@ -59,18 +76,22 @@ class Table:
         for route in routing.routes:
             targets = []
             for revision in route.revisions:
-                link = links.get(revision.socket)
-                if link is None:
-                    link = links[revision.socket] = Link(revision.socket)
-                link.unretire()
-                used.add(revision.socket)
-                targets.append(Target(revision, link))
+                mine = []
+                for socket in revision.sockets:
+                    link = links.get(socket)
+                    if link is None:
+                        link = links[socket] = Link(socket)
+                    link.unretire()
+                    link.asleep = revision.asleep
+                    mine.append(link)
+                used.update(revision.sockets)
+                targets.append(Target(revision, mine))
             self.endpoints[(route.workspace, route.name)] = Endpoint(route, targets)
         for path in links.keys() - used:
             links.pop(path).retire()
         for endpoint in self.endpoints.values():
             for target in endpoint.weighted:
-                target.link.open()
+                target.open()
 
     def workspace_of(self, authorization: bytes | None) -> str | None:
         """The workspace whose key this header carries; None for no key, an unknown or an expired one."""
