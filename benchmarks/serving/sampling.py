@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--number", type=int, default=200_000)
     number: int = parser.parse_args().number
-    revision = RouteRevision(number=1, model="m@1", socket="s", weight=100, input_kind="string")
+    revision = RouteRevision(number=1, model="m@1", sockets=("s",), weight=100, input_kind="string")
     route = Route.model_validate({"workspace": "w", "name": "m", "state": "running", "sampling": {"rate": 1e-12}})
     endpoint = Endpoint(route, [])
     request = Request()

@@ -166,7 +166,7 @@ def test_memory_is_bounded_and_what_does_not_fit_is_counted(tmp_path: Path) -> N
     from modelkit.serving.plan import Route, RouteRevision
 
     route = Route.model_validate({"workspace": "w", "name": "e", "state": "running", "sampling": {"rate": 1}})
-    target = RouteRevision(number=1, model="m@1", socket="s", weight=100, input_kind="string")
+    target = RouteRevision(number=1, model="m@1", sockets=("s",), weight=100, input_kind="string")
     # A file where the folder should be: no write can succeed, as on a full disk.
     (tmp_path / "samples").write_text("")
     log = samples.Samples(tmp_path / "samples")
