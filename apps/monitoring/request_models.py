@@ -1,7 +1,7 @@
 """Requests that the serving port answered, as far as they were sampled, and what people think of the answers.
 
 The two are joined by endpoint and request id, in whichever order they come: feedback is kept for a request that was
-not sampled, too. Samples end with the endpoint's retention; feedback stays as long as its endpoint.
+not sampled, too. Samples end with the endpoint's retention; feedback stays as long as its endpoint, up to a number.
 """
 
 from __future__ import annotations

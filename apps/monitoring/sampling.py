@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from apps.accounts.models import ApiToken
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 #: Of one endpoint, whatever its retention says.
 MAX_SAMPLES = 20_000
+#: A program may give feedback on every answer; the oldest goes first.
+MAX_FEEDBACK = 200_000
 #: Rows a transaction, since writers wait for each other.
 _BATCH = 200
 
@@ -44,19 +47,23 @@ def samples_forget() -> int:
         days = Sampling.model_validate(endpoint.sampling).keep_days
         mine = RequestSample.objects.filter(endpoint=endpoint)
         deleted += _delete(mine.filter(at__lt=timezone.now() - timedelta(days=days)))
-        newest_first = mine.order_by("-pk").values_list("pk", flat=True)
-        too_many = newest_first[MAX_SAMPLES : MAX_SAMPLES + 1].first()
-        if too_many is not None:
-            deleted += _delete(mine.filter(pk__lte=too_many))
+        deleted += _delete_above(mine, MAX_SAMPLES)
+        deleted += _delete_above(Feedback.objects.filter(endpoint=endpoint), MAX_FEEDBACK)
     # An import and somebody's feedback at the same moment may each have missed the other.
     feedback_join(Feedback.objects.filter(revision=None))
     return deleted
 
 
-def _delete(rows: Any) -> int:
+def _delete_above(rows: QuerySet[Any], most: int) -> int:
+    """Delete the oldest rows above so many."""
+    too_many = list(rows.order_by("-pk").values_list("pk", flat=True)[most : most + 1])
+    return _delete(rows.filter(pk__lte=too_many[0])) if too_many else 0
+
+
+def _delete(rows: QuerySet[Any]) -> int:
     total = 0
     while keys := list(rows.order_by("pk").values_list("pk", flat=True)[: _BATCH * 5]):
-        total += RequestSample.objects.filter(pk__in=keys).delete()[0]
+        total += rows.model._default_manager.filter(pk__in=keys).delete()[0]
     return total
 
 

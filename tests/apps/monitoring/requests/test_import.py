@@ -85,6 +85,14 @@ def test_retention_is_the_endpoints_own(
     assert list(RequestSample.objects.order_by("pk").values_list("text", flat=True)) == ["two", last.text]
 
 
+def test_feedback_is_bounded_too(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        Feedback.objects.create(endpoint=endpoint, request_id=f"r{number}", rating="up", agrees=True)
+    monkeypatch.setattr(sampling, "MAX_FEEDBACK", 3)
+    sampling.samples_forget()
+    assert list(Feedback.objects.order_by("pk").values_list("request_id", flat=True)) == ["r2", "r3", "r4"]
+
+
 def test_feedback_that_an_import_missed_is_joined_later(endpoint: Endpoint, samples_make: SamplesMake) -> None:
     (row,) = samples_make("one")
     missed = Feedback.objects.create(endpoint=endpoint, request_id=row.request_id, label="refund", at=timezone.now())
