@@ -104,6 +104,15 @@ def settings_of(data: QueryDict) -> dict[str, Any]:
     return {"title": data.get("title", ""), **given}
 
 
+class _Checks(forms.CheckboxSelectMultiple):
+    """Several boxes under one label; the look of a single box is for the boxes, not for the list of them."""
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        context = super().get_context(name, value, attrs)
+        context["widget"]["attrs"]["class"] = "checks"
+        return context
+
+
 class SamplingForm(ServiceForm):
     """The request log; texts are those of `modelkit.serving.plan.Sampling`, the share is given in percent."""
 
@@ -118,9 +127,7 @@ class SamplingForm(ServiceForm):
             required=False, widget=forms.NumberInput(attrs={"min": 1, "max": 365, "step": 1})
         )
         self.fields["hide_inputs"] = forms.BooleanField(required=False)
-        self.fields["patterns"] = forms.MultipleChoiceField(
-            required=False, widget=forms.CheckboxSelectMultiple, choices=_PATTERNS
-        )
+        self.fields["patterns"] = forms.MultipleChoiceField(required=False, widget=_Checks, choices=_PATTERNS)
         self.fields["hide_fields"] = forms.CharField(required=False)
         for name, known in Sampling.model_json_schema()["properties"].items():
             self.fields[name].label = gettext(known["title"])

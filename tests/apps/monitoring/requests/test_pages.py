@@ -27,7 +27,7 @@ def test_the_list_shows_text_label_score_time_and_opens_by_request_id(team: Team
     page = browser.get(ADDRESS).content.decode()
     assert "&lt;b&gt;我要退款&lt;/b&gt;" in page
     assert "<b>我要退款" not in page
-    for shown in ("70.0 %", "12.0 ms", "transfer", "10.0 %", row.request_id, "tokenize", "2.0 ms", "3.0 ms"):
+    for shown in ("70.0 %", "12.0 ms", "transfer", "10.0 %", row.request_id, "tokenize", "2.00 ms", "3.00 ms"):
         assert shown in page, shown
     assert '<details class="request">' in page
     assert '<details class="request" open>' in browser.get(f"{ADDRESS}?request_id={row.request_id}").content.decode()
