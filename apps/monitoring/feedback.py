@@ -125,7 +125,7 @@ class Correction(NamedTuple):
     label: str
     predicted: str
     request_id: str
-    index: int
+    input_index: int
     revision: int
     comment: str
 
