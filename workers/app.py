@@ -58,6 +58,7 @@ PERIOD_S = {
     queue.BASE_MODEL_SWEEP: 15.0,
     queue.DEPLOYMENT_APPLY: 10.0,
     queue.TRAFFIC_IMPORT: 15.0,
+    queue.SAMPLES_IMPORT: 5.0,
     queue.UPKEEP: 60.0,
 }
 

@@ -63,10 +63,12 @@ def endpoint_show(request: HttpRequest, name: Name) -> EndpointOut:
     return EndpointOut.of(_get(request, name))
 
 
-@router.patch("/endpoints/{name}", response=EndpointOut, summary="Change title, limits or placement of an endpoint")
+@router.patch(
+    "/endpoints/{name}", response=EndpointOut, summary="Change title, limits, placement or request log of an endpoint"
+)
 @require(Role.DEVELOPER)
 def endpoint_update(request: HttpRequest, name: Name, payload: EndpointPatch) -> EndpointOut:
-    given = payload.model_dump(exclude_unset=True)
+    given = payload.model_dump(mode="json", exclude_unset=True)
     return EndpointOut.of(services.endpoint_update(by=caller(request), endpoint=_get(request, name), **given))
 
 

@@ -20,7 +20,7 @@ from apps.deployments.services import revision_move, timeline_note
 from apps.registry.bundles import bundle_ensure_local
 from modelkit import bundle
 from modelkit.errors import UserError
-from modelkit.serving.plan import DesiredEndpoint, DesiredRevision, DesiredSet, Limits, Placement
+from modelkit.serving.plan import DesiredEndpoint, DesiredRevision, DesiredSet, Limits, Placement, Sampling
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ def _desired_endpoint(endpoint: Endpoint) -> DesiredEndpoint:
         revisions=tuple(_desired_revision(r) for r in revisions if _is_here(r)),
         limits=Limits.model_validate(endpoint.limits),
         placement=Placement.model_validate(endpoint.placement),
+        sampling=Sampling.model_validate(endpoint.sampling),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from django import forms
@@ -17,6 +18,7 @@ from apps.deployments.keeping import MAX_LIMITS
 from apps.deployments.models import Endpoint, EndpointKey
 from apps.deployments.services import SETTINGS
 from apps.registry.models import ModelVersion
+from modelkit.serving.plan import Sampling
 
 
 class DeployForm(forms.Form):
@@ -137,6 +139,60 @@ def settings_of(data: QueryDict) -> dict[str, Any]:
         setting: {name: data.get(name) or None for name in kind.model_fields} for setting, kind in SETTINGS.items()
     }
     return {"title": data.get("title", ""), **given}
+
+
+class _Checks(forms.CheckboxSelectMultiple):
+    """Several boxes under one label; the look of a single box is for the boxes, not for the list of them."""
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        context = super().get_context(name, value, attrs)
+        context["widget"]["attrs"]["class"] = "checks"
+        return context
+
+
+class SamplingForm(ServiceForm):
+    """The request log; texts are those of `modelkit.serving.plan.Sampling`, the share is given in percent."""
+
+    def __init__(self, endpoint: Endpoint, *args: Any, **kwargs: Any) -> None:
+        kept = Sampling.model_validate(endpoint.sampling)
+        shown = {"rate": f"{kept.rate * 100:g}", "hide_fields": ", ".join(kept.hide_fields)}
+        super().__init__(*args, initial=kept.model_dump() | shown, **kwargs)
+        self.fields["rate"] = forms.CharField(
+            required=False, widget=forms.NumberInput(attrs={"min": 0, "max": 100, "step": "any"})
+        )
+        self.fields["keep_days"] = forms.CharField(
+            required=False, widget=forms.NumberInput(attrs={"min": 1, "max": 365, "step": 1})
+        )
+        self.fields["hide_inputs"] = forms.BooleanField(required=False)
+        self.fields["patterns"] = forms.MultipleChoiceField(required=False, widget=_Checks, choices=_PATTERNS)
+        self.fields["hide_fields"] = forms.CharField(required=False)
+        for name, known in Sampling.model_json_schema()["properties"].items():
+            self.fields[name].label = gettext(known["title"])
+            self.fields[name].help_text = gettext(known["description"])
+        self.fields["rate"].label = gettext("Share of requests kept, in percent")
+        self.fields["rate"].help_text = gettext(
+            "0 keeps none, 100 keeps all. Requests on which the model failed are kept unless this is 0."
+        )
+
+
+_PATTERNS = [("email", _("e-mail addresses")), ("phone", _("phone numbers")), ("card", _("card numbers"))]
+
+
+def sampling_of(data: QueryDict) -> dict[str, Any]:
+    """What the form of the request log changes; an emptied number goes back to its default."""
+    rate = data.get("rate") or None
+    with suppress(ValueError, TypeError):
+        # Rounded, so that 7 percent is 0.07 again.
+        rate = round(float(rate) / 100, 9)  # type: ignore[arg-type,assignment]
+    return {
+        "sampling": {
+            "rate": rate,
+            "keep_days": data.get("keep_days") or None,
+            "hide_inputs": "hide_inputs" in data,
+            "patterns": data.getlist("patterns"),
+            "hide_fields": [name.strip() for name in data.get("hide_fields", "").split(",") if name.strip()],
+        }
+    }
 
 
 def traffic_of(data: QueryDict) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class Endpoint(Record):
     status = models.CharField(max_length=20, choices=EndpointStatus, default=EndpointStatus.PENDING)
     limits = models.JSONField(default=dict, help_text="modelkit.serving.plan.Limits, as far as they are set.")
     placement = models.JSONField(default=dict, help_text="modelkit.serving.plan.Placement, as far as it is set.")
+    sampling = models.JSONField(default=dict, help_text="modelkit.serving.plan.Sampling, as far as it is set.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["workspace", "name"], name="deployments_endpoint_name")]
@@ -132,7 +133,8 @@ class TimelineEntry(models.Model):
     at = models.DateTimeField(auto_now_add=True)
     actor = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     kind = models.CharField(
-        max_length=30, help_text="create, deploy, live, failed, traffic, rollback, stop, start, limits, placement"
+        max_length=30,
+        help_text="create, deploy, live, failed, traffic, rollback, stop, start, limits, placement, sampling",
     )
     revision = models.PositiveIntegerField(null=True)
     model_ref = models.CharField(max_length=140, blank=True)

@@ -18,7 +18,7 @@ from apps.accounts.models import Role
 from apps.core.errors import AppError
 from apps.deployments import selectors
 from apps.deployments.backend import serving_backend
-from apps.deployments.forms import KeyForm, SettingsForm, TryForm
+from apps.deployments.forms import KeyForm, SamplingForm, SettingsForm, TryForm
 from apps.deployments.models import Endpoint, EndpointStatus, RevisionStatus
 from apps.deployments.presenting import timeline_rows
 from apps.deployments.snippets import LANGUAGES, snippet
@@ -32,6 +32,7 @@ TABS: Mapping[str, tuple[str | Promise, str]] = {
     "try": (_("Try it"), ""),
     "monitor": (_("Monitor"), "endpoint_monitor"),
     "traffic": (_("Traffic"), ""),
+    "requests": (_("Requests"), "endpoint_requests"),
     "timeline": (_("Timeline"), ""),
     "logs": (_("Logs"), ""),
     "keys": (_("Keys"), ""),
@@ -138,10 +139,14 @@ def _keys(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 def _settings(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     refusal: AppError | None = context["refusal"]
-    form = SettingsForm(context["endpoint"], request.POST if refusal and request.POST else None)
+    # One of the two was posted; the refusal is shown there.
+    posted = request.POST if refusal and request.POST else None
+    logs = posted is not None and "keep_days" in posted
+    form = SettingsForm(context["endpoint"], None if logs else posted)
+    sampling_form = SamplingForm(context["endpoint"], posted if logs else None)
     if refusal is not None:
-        form.refuse(refusal)
-    return {"settings_form": form}
+        (sampling_form if logs else form).refuse(refusal)
+    return {"settings_form": form, "sampling_form": sampling_form}
 
 
 #: The tabs that `endpoint_detail` shows: each from the request and the context of the head.

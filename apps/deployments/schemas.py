@@ -13,7 +13,7 @@ from apps.deployments import selectors
 from apps.deployments.backend import serving_backend
 from apps.deployments.keeping import MAX_KEY_DAYS, MAX_LIMITS
 from apps.deployments.models import Endpoint, EndpointKey, Revision, TimelineEntry
-from modelkit.serving.plan import Goal, Limits, Placement, Runtime
+from modelkit.serving.plan import Goal, Limits, Placement, Runtime, Sampling
 
 _MODEL = Field(description="A version: intents@2, or intents@champion.", max_length=140)
 _GOAL: Any = Field(
@@ -43,6 +43,9 @@ class EndpointPatch(Schema):
     limits: Limits | None = Field(None, description="What one request may carry; a limit left out stays as it is.")
     placement: Placement | None = Field(
         None, description="What it may take of the serving host; what is left out stays as it is."
+    )
+    sampling: Sampling | None = Field(
+        None, description="Which requests are kept to be looked at; what is left out stays as it is."
     )
 
 
@@ -101,6 +104,7 @@ class EndpointOut(Schema):
     revisions: list[RevisionOut]
     limits: Limits
     placement: Placement
+    sampling: Sampling
     created_at: datetime
     created_by: str | None
 
@@ -116,6 +120,7 @@ class EndpointOut(Schema):
             revisions=[RevisionOut.of(revision) for revision in endpoint.revisions.all()],
             limits=Limits.model_validate(endpoint.limits),
             placement=Placement.model_validate(endpoint.placement),
+            sampling=Sampling.model_validate(endpoint.sampling),
             created_at=endpoint.created_at,
             created_by=endpoint.created_by.username if endpoint.created_by else None,
         )

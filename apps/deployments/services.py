@@ -35,7 +35,7 @@ from apps.jobs import queue
 from apps.registry.models import ModelVersion
 from apps.registry.selectors import version_by_reference
 from modelkit.serving import engines
-from modelkit.serving.plan import Goal, Limits, Placement, Runtime, Tuning
+from modelkit.serving.plan import Goal, Limits, Placement, Runtime, Sampling, Tuning
 from modelkit.wording import pack
 
 #: A revision in one of these has a runner, or is about to get one.
@@ -95,8 +95,9 @@ def endpoint_update(
     title: str | None = None,
     limits: Mapping[str, Any] | None = None,
     placement: Mapping[str, Any] | None = None,
+    sampling: Mapping[str, Any] | None = None,
 ) -> Endpoint:
-    """Change the title, or those limits and that placement that are named; the serving port follows without a restart.
+    """Change the title, or what is named of limits, placement and request log; the serving port follows by itself.
 
     A value given as None goes back to its default. Raises Invalid naming what is out of bounds.
     """
@@ -110,6 +111,10 @@ def endpoint_update(
                 new[name] = _settled(SETTINGS[name], getattr(locked, name), given or {})
             except ValueError as error:
                 fields |= _setting_fields(name, error)
+        try:
+            new["sampling"] = _settled(Sampling, locked.sampling, sampling or {})
+        except ValueError as error:
+            fields |= _sampling_fields(error)
         if fields:
             raise Invalid(_("The endpoint cannot be changed so."), fields=fields, hint=_("Correct the named fields."))
         changes = {name: value for name, value in new.items() if value != getattr(locked, name)}
@@ -118,6 +123,10 @@ def endpoint_update(
             audit_record(by=by, action="endpoint.update", target=locked.name, details=changes)
         for name in SETTINGS.keys() & changes.keys():
             timeline_note(locked, name, by.user, details={name: SETTINGS[name](**changes[name]).model_dump()})
+            desired_changed()
+        if "sampling" in changes:
+            details = {"sampling": Sampling.model_validate(changes["sampling"]).model_dump(mode="json")}
+            timeline_note(locked, "sampling", by.user, details=details)
             desired_changed()
     return endpoint_by_name(by.workspace, endpoint.name)
 
@@ -302,10 +311,12 @@ def _check_runtime(runtime: Runtime | None) -> None:
         raise Invalid(message, fields={"runtime.engine": message}, hint=hint)
 
 
-def _settled(kind: type[Limits] | type[Placement], now: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _settled(
+    kind: type[Limits | Placement | Sampling], now: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
     """What is kept of a setting: only what differs from its default. Raises ValueError."""
     chosen = {name: value for name, value in {**now, **given}.items() if value is not None}
-    return kind.model_validate(chosen).model_dump(exclude_defaults=True)
+    return kind.model_validate(chosen).model_dump(mode="json", exclude_defaults=True)
 
 
 def _setting_fields(setting: str, error: ValueError) -> dict[str, str]:
@@ -320,6 +331,19 @@ def _setting_fields(setting: str, error: ValueError) -> dict[str, str]:
         else:
             fields[f"{setting}.{name}"] = _("There is no such setting.")
     return fields
+
+
+def _sampling_fields(error: ValueError) -> dict[str, str]:
+    """What is wrong with the request log's settings, in the user's words."""
+    texts = {
+        "rate": _("Give a share from 0 to 1 (0 to 100 percent)."),
+        "keep_days": _("Give a whole number of days from 1 to 365."),
+        "hide_inputs": _("Say true or false."),
+        "patterns": _("Name any of email, phone and card."),
+        "hide_fields": _("Give at most 50 names such as customer.name, without spaces."),
+    }
+    found = {str(item["loc"][0]) for item in error.errors()} if isinstance(error, PydanticError) else set(texts)
+    return {f"sampling.{name}": texts.get(name, _("There is no such setting.")) for name in sorted(found)}
 
 
 def _lock(endpoint: Endpoint) -> Endpoint:

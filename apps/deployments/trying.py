@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from apps.core.errors import AppError, Unavailable
 from apps.deployments.keys import page_token
 from apps.deployments.models import Endpoint
+from apps.deployments.presenting import Stage, latency_split
 
 _TIMEOUT_S = 30.0
 _TOP = 5
@@ -22,7 +23,7 @@ _STAGE = re.compile(r"(\w+);dur=([0-9.]+)")
 
 @dataclass(frozen=True)
 class Trial:
-    """An answer with where its time went: `total_ms` as this server saw it, the stages as the runner did."""
+    """An answer, and where its time went: `total_ms` as this server saw it; the runner tells three stages of it."""
 
     label: str
     score: float
@@ -31,7 +32,8 @@ class Trial:
     revision: int
     request_id: str
     total_ms: float
-    stages_ms: dict[str, float]
+    stages: list[Stage]
+    labels: list[str]
 
 
 def endpoint_try(*, endpoint: Endpoint, text: str) -> Trial:
@@ -57,6 +59,7 @@ def endpoint_try(*, endpoint: Endpoint, text: str) -> Trial:
         raise AppError(refusal["message"], code=refusal["code"], hint=refusal["hint"], status=answer.status_code)
     output = body["outputs"][0]
     top = sorted(output["scores"].items(), key=lambda item: item[1], reverse=True)[:_TOP]
+    times = {name: float(value) for name, value in _STAGE.findall(answer.headers.get("server-timing", ""))}
     return Trial(
         label=output["label"],
         score=output["score"],
@@ -65,5 +68,6 @@ def endpoint_try(*, endpoint: Endpoint, text: str) -> Trial:
         revision=body["revision"],
         request_id=body["request_id"],
         total_ms=total_ms,
-        stages_ms={name: float(value) for name, value in _STAGE.findall(answer.headers.get("server-timing", ""))},
+        stages=latency_split(total_ms, **{name: times.get(name, 0.0) for name in ("queue", "preprocess", "model")}),
+        labels=sorted(output["scores"]),
     )

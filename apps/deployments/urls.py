@@ -18,6 +18,7 @@ urlpatterns = [
     path("endpoints/<slug:name>/keys", key_views.key_create, name="endpoint_key_create"),
     path("endpoints/<slug:name>/keys/<slug:key_id>", key_views.key_update, name="endpoint_key_update"),
     path("endpoints/<slug:name>/keys/<slug:key_id>/revoke", key_views.key_revoke, name="endpoint_key_revoke"),
+    path("endpoints/<slug:name>/request-log", views.endpoint_sampling, name="endpoint_sampling"),
     path("endpoints/<slug:name>/stop", views.endpoint_stop, name="endpoint_stop"),
     path("endpoints/<slug:name>/start", views.endpoint_start, name="endpoint_start"),
     path("endpoints/<slug:name>/delete", views.endpoint_delete, name="endpoint_delete"),

@@ -22,7 +22,7 @@ from apps.core.pages import page_or_fragment
 from apps.deployments import selectors, services
 from apps.deployments.backend import serving_backend
 from apps.deployments.describing import endpoint_document
-from apps.deployments.forms import DeployForm, TryForm, candidate_of, settings_of, traffic_of
+from apps.deployments.forms import DeployForm, TryForm, candidate_of, sampling_of, settings_of, traffic_of
 from apps.deployments.models import Endpoint, EndpointStatus
 from apps.deployments.pages import BUILDERS, PER_PAGE, endpoint_context, statuses
 from apps.deployments.trying import endpoint_try
@@ -185,6 +185,13 @@ endpoint_settings = _action(
     gettext_lazy("The settings of %(name)s are saved; the serving port follows within seconds."),
     tab="settings",
     read=settings_of,
+)
+endpoint_sampling = _action(
+    services.endpoint_update,
+    Role.DEVELOPER,
+    gettext_lazy("The request log of %(name)s is set; the serving port follows within seconds."),
+    tab="settings",
+    read=sampling_of,
 )
 endpoint_stop = _action(
     services.endpoint_stop, Role.DEVELOPER, gettext_lazy("%(name)s is being stopped."), tab="settings"

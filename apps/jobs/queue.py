@@ -27,6 +27,7 @@ JOB_SWEEP = "jobs.sweep"
 JOB_PREVIEW = "jobs.preview"
 DEPLOYMENT_APPLY = "serving.apply"
 TRAFFIC_IMPORT = "serving.figures"
+SAMPLES_IMPORT = "serving.samples"
 UPKEEP = "upkeep.tick"
 
 QUEUE_OF = {
@@ -39,6 +40,7 @@ QUEUE_OF = {
     JOB_PREVIEW: CPU,
     DEPLOYMENT_APPLY: SERVE,
     TRAFFIC_IMPORT: CPU,
+    SAMPLES_IMPORT: SERVE,
     UPKEEP: CPU,
 }
 

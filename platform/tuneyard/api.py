@@ -10,6 +10,7 @@ from apps.datasets.api import router as datasets
 from apps.deployments.api import router as deployments
 from apps.jobs.api import router as jobs
 from apps.monitoring.api import router as monitoring
+from apps.monitoring.request_api import router as requests
 from apps.registry.api import router as registry
 
 api = DocumentedAPI(
@@ -23,5 +24,5 @@ api = DocumentedAPI(
 )
 register_error_handlers(api)
 
-for router in (accounts, datasets, registry, jobs, compression, deployments, monitoring):
+for router in (accounts, datasets, registry, jobs, compression, deployments, requests, monitoring):
     api.add_router("", router)

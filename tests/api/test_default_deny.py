@@ -19,8 +19,13 @@ from tests.personas import Person, Team
 from tuneyard.api import api
 
 PUBLIC_API = {("GET", "/health")}
-#: Writes that any member may make: of one's own tokens and membership.
-OPEN_WRITES = {("POST", "/tokens"), ("DELETE", "/tokens/{token_id}"), ("DELETE", "/members/{username}")}
+#: Writes that any member may make: of one's own tokens and membership, and what whoever may predict says of an answer.
+OPEN_WRITES = {
+    ("POST", "/tokens"),
+    ("DELETE", "/tokens/{token_id}"),
+    ("DELETE", "/members/{username}"),
+    ("POST", "/feedback"),
+}
 PUBLIC_PAGES = {
     "account_login",
     "account_logout",  # answers a redirect to who is not signed in

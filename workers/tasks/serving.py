@@ -1,10 +1,11 @@
-"""Tasks around serving: bring about what endpoints desire, and read what the front has counted. Thin."""
+"""Tasks around serving: bring about what endpoints desire, and read what the front has counted and kept. Thin."""
 
 from __future__ import annotations
 
 from apps.deployments.applying import deployment_apply
 from apps.jobs import queue
 from apps.monitoring.importing import traffic_import
+from apps.monitoring.sampling import samples_import
 from workers.app import app
 from workers.guard import guarded
 
@@ -21,3 +22,10 @@ def apply() -> None:
 def figures() -> None:
     """Sent by beat."""
     traffic_import()
+
+
+@app.task(name=queue.SAMPLES_IMPORT)
+@guarded
+def take_samples() -> None:
+    """Repeated by beat: the front's sampled requests become rows."""
+    samples_import()

@@ -64,6 +64,11 @@ class ServingPaths:
         return self.folder / "figures"
 
     @property
+    def samples(self) -> Path:
+        """Segments of the sampled request log; beside `routing.json`, where the front finds it."""
+        return self.folder / "samples"
+
+    @property
     def logs(self) -> Path:
         return self.home / "logs" / "serving"
 

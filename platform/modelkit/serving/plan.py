@@ -8,9 +8,10 @@ anything.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,6 +23,9 @@ EndpointKey = tuple[str, str]
 RevisionStatus = Literal["pending", "starting", "live", "asleep", "draining", "stopped", "failed"]
 EndpointStatus = Literal["pending", "live", "degraded", "failed", "stopped"]
 InputKind = Literal["string", "number", "boolean", "object", "array"]
+#: What is recognised inside texts and never written down.
+Pattern = Literal["email", "phone", "card"]
+FieldName = Annotated[str, Field(pattern=r"^[^.\s]{1,63}(\.[^.\s]{1,63}){0,7}$")]
 
 
 class _Strict(BaseModel):
@@ -98,6 +102,37 @@ class Runtime(_Strict):
 Goal = Literal["", "latency", "throughput", "exact", "memory"]
 
 
+class Sampling(_Strict):
+    """Which answered requests are kept to be looked at, without what, and for how long. Texts are the page's."""
+
+    rate: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        title="Share of requests kept",
+        description="0 keeps none, 1 keeps all. Requests on which the model failed are kept unless this is 0.",
+    )
+    keep_days: int = Field(
+        14, ge=1, le=365, title="Days kept", description="Older requests are deleted, and the oldest above 20,000."
+    )
+    hide_inputs: bool = Field(
+        False, title="Hide inputs whole", description="Keep labels, scores and times only; inputs are never written."
+    )
+    patterns: tuple[Pattern, ...] = Field(
+        ("email", "phone", "card"),
+        max_length=3,
+        title="Hidden inside texts",
+        description="Replaced before anything is written: e-mail addresses, phone numbers, card numbers.",
+    )
+    hide_fields: tuple[FieldName, ...] = Field(
+        (),
+        max_length=50,
+        title="Hidden fields",
+        description="For inputs that are objects: names such as customer.name, separated by commas.",
+    )
+
+
 class DesiredRevision(_Strict):
     """A revision that should run; with weight 0 it is started and checked but gets no traffic."""
 
@@ -117,6 +152,7 @@ class DesiredEndpoint(_Strict):
     revisions: tuple[DesiredRevision, ...] = ()
     limits: Limits = Limits()
     placement: Placement = Placement()
+    sampling: Sampling = Sampling()
 
     @property
     def key(self) -> EndpointKey:
@@ -293,6 +329,7 @@ class Route(_Strict):
     name: str
     state: Literal["running", "stopped"]
     limits: Limits = Limits()
+    sampling: Sampling = Sampling()
     revisions: tuple[RouteRevision, ...] = ()
 
 
@@ -302,6 +339,11 @@ class RoutingTable(_Strict):
     generation: int = 0
     routes: tuple[Route, ...] = ()
     internal: str = ""
+
+
+def request_tag(workspace: str, name: str) -> str:
+    """What a request id that the front made says of its endpoint, to whoever knows the names; not a secret."""
+    return hashlib.sha256(f"request:{workspace}/{name}".encode()).hexdigest()[:8]
 
 
 # --- the difference ---------------------------------------------------------------------------------------------------

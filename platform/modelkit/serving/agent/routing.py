@@ -40,6 +40,7 @@ def routing_table(
                 name=wanted.name,
                 state=wanted.state,
                 limits=wanted.limits,
+                sampling=wanted.sampling,
                 revisions=tuple(revisions),
             )
         )

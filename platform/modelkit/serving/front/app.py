@@ -33,6 +33,7 @@ from modelkit.serving.front.problem import (
     unavailable,
 )
 from modelkit.serving.front.request import Request
+from modelkit.serving.front.samples import Samples
 from modelkit.serving.front.table import Endpoint, Table
 from modelkit.serving.plan import RoutingTable, RunnerVitals
 from modelkit.serving.wire import NO_COST
@@ -105,6 +106,7 @@ class Front:
         #: Told by the agent, which owns the runners.
         self.vitals: tuple[RunnerVitals, ...] = ()
         self.vitals_at = 0.0
+        self.samples = Samples(routing_file.parent / "samples")
         self.table = Table(RoutingTable(), self.links)
         self.loaded = False
 
@@ -126,6 +128,7 @@ class Front:
         self._mtime_ns = mtime_ns
         self.table = Table(routing, self.links)
         self.counters.keep(self.table.endpoints)
+        self.samples.keep(self.table.endpoints)
         self.loaded = True
         return self.table.generation
 
@@ -139,6 +142,7 @@ class Front:
                     caller.timed_out()
         for connection in list(self.connections):
             connection.expire(now)
+        self.samples.flush()
 
     async def keep_usage(self) -> None:
         """Write down what keys have used, on a thread; with `tick`, so that a kill loses a second of it."""
@@ -160,6 +164,7 @@ class Front:
         until = time.monotonic() + deadline_s
         while self.connections and time.monotonic() < until:
             await asyncio.sleep(0.02)
+        await self.samples.close()
 
     # --- Handler ---
 
@@ -248,6 +253,7 @@ class Front:
             return _no_endpoint(name if version is None else f"{name}, version {version}")
         if action in _ASKS_MODEL:
             request.max_body = _INTERNAL_BODY_BYTES if internal else endpoint.limits.max_bytes
+        request.name_after(endpoint.tag)
         request.target = _Call(action, workspace, endpoint, pinned, key)
         request.target.counted = not internal
         if allowed == "POST":

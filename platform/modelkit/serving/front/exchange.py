@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from random import random
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -216,9 +217,11 @@ class Exchange:
                     "See the endpoint's log; the request id finds it.",
                 )
             )
+            self._sample(500, reply)
 
     def timed_out(self) -> None:
         self._refuse(Problem(504, "model_timeout", "The model did not answer in time.", "Send fewer inputs at once."))
+        self._sample(504, Reply(Status.ERROR, b"TimeoutError"))
 
     def _answer(self, reply: Reply) -> None:
         assert self._target is not None  # noqa: S101  a reply has a target
@@ -230,11 +233,20 @@ class Exchange:
         answer = self._dialect.write(reply, request, self._endpoint, self._target)
         self._connection.respond(request, 200, answer.body, answer.content_type, answer.headers + headers)
         self._count(200, reply.cost)
+        sampler = self._endpoint.sampler
+        if sampler is not None and random() < sampler.rate:  # noqa: S311  a share, not a secret
+            self._sample(200, reply)
 
     def _refuse(self, problem: Problem) -> None:
         if self._key is not None:
             self._key.give_back(self._inputs)
         self._connection.refuse(self._request, problem)
+
+    def _sample(self, status: int, reply: Reply) -> None:
+        if self._counted and self._target is not None:
+            self._front.samples.take(
+                self._endpoint, self._target.revision, self._request, status, self._inputs, self._payload, reply
+            )
 
     def _count(self, status: int, cost: Cost) -> None:
         if not self._counted:

@@ -58,6 +58,7 @@ def page(front: Front, workspace: str | None) -> bytes:
     # Revision 0 answers nobody, so it has no times.
     _times(text, [(labels, tally) for labels, tally in tallies if 'revision="0"' not in labels])
     _revisions(text, front, workspace)
+    text.lines += front.samples.prometheus(workspace)
     if workspace is None:
         _front(text, front)
     return ("\n".join(text.lines) + "\n").encode()

@@ -53,3 +53,8 @@ class Request:
             self.request_id = given.decode()
         else:
             self.request_id = f"{_id_prefix}{next(_id_counter):x}"
+
+    def name_after(self, tag: str) -> None:
+        """Let an id that we made tell its endpoint, so that feedback finds it; a client's own id stays."""
+        if self.request_id.startswith(_id_prefix):
+            self.request_id = f"req_{tag}-{self.request_id[4:]}"

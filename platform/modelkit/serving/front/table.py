@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 from modelkit.serving.front.links import Link
-from modelkit.serving.plan import Limits, Route, RouteRevision, RoutingTable
+from modelkit.serving.front.samples import Sampler
+from modelkit.serving.plan import Limits, Route, RouteRevision, RoutingTable, request_tag
 
 
 class Target:
@@ -45,6 +46,8 @@ class Endpoint:
         self.name = route.name
         self.stopped = route.state == "stopped"
         self.limits: Limits = route.limits
+        self.sampler = Sampler(route) if route.sampling.rate else None
+        self.tag = request_tag(route.workspace, route.name)
         self.by_number = {target.revision.number: target for target in targets}
         self.weighted = [target for target in targets if target.revision.weight > 0]
 

@@ -1,0 +1,184 @@
+"""The sampled request log of a real front: what it keeps, what it never writes, what a killed one leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelkit.serving.front import samples
+from modelkit.serving.plan import DesiredEndpoint, request_tag
+from modelkit.serving.segments import claimed, segments
+from tests.modelkit.serving.toys import OTHER_TOKEN, WORKSPACE, Host, make_bundle, revision, running, wait_until
+
+
+def sampled(endpoint: DesiredEndpoint, **sampling: Any) -> DesiredEndpoint:
+    return DesiredEndpoint.model_validate(endpoint.model_dump() | {"sampling": sampling})
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    folder = tmp_path_factory.mktemp("samples")
+    make_bundle(folder / "first")
+    with Host(folder / "home") as running_host:
+        first = revision(1, folder / "first")
+        running_host.apply(
+            sampled(running("all", first), rate=1),
+            sampled(running("hidden", first), rate=1, hide_inputs=True),
+            sampled(running("none", first), rate=0),
+            sampled(running("seldom", first), rate=1e-12),
+        )
+        for name in ("all", "hidden", "none", "seldom"):
+            running_host.wait_for(name, "live")
+        yield running_host
+
+
+def samples_of(host: Host, *request_ids: str) -> dict[str, dict[str, Any]]:
+    """Wait for the samples of these requests; all others are taken away too."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def look() -> bool:
+        for path in segments(host.paths.samples):
+            with claimed(path) as lines:
+                found.update({line["request_id"]: line for line in lines or ()})
+        return found.keys() >= set(request_ids)
+
+    wait_until(look, what="the samples")
+    return found
+
+
+def test_a_sample_tells_the_whole_of_a_request(host: Host) -> None:
+    with host.client() as client:
+        plain = client.post("/predict/all", json={"inputs": ["refund to ann@example.org", "卡"]}).json()
+        scored = client.post("/predict/all", json={"inputs": ["card"], "scores": True}).json()
+        tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["transfer transfer"]}
+        spoken = client.post("/v2/models/all/infer", json={"inputs": [tensor]}).json()
+    found = samples_of(host, plain["request_id"], scored["request_id"], spoken["id"])
+    kept = found[plain["request_id"]]
+    assert (kept["workspace"], kept["endpoint"], kept["revision"], kept["model"]) == (WORKSPACE, "all", 1, "intents@1")
+    assert kept["inputs"] == ["refund to [email]", "卡"]
+    assert kept["outputs"] == plain["outputs"]
+    assert (kept["status"], kept["items"], len(kept["key"]), len(kept["cost"])) == (200, 2, 64, 5)
+    assert kept["total_ms"] >= sum(kept["cost"][:3]) > 0
+    assert found[scored["request_id"]]["outputs"] == scored["outputs"]
+    (row,) = found[spoken["id"]]["outputs"]
+    assert row["label"] == "transfer"
+    assert row["scores"].keys() == {"card", "refund", "transfer"}
+    assert max(row["scores"].values()) == pytest.approx(row["score"])
+
+
+def test_what_is_hidden_or_not_sampled_never_touches_the_disk(host: Host) -> None:
+    secret = "xyzzy plugh"
+    with host.client() as client:
+        for name in ("none", "seldom"):
+            assert client.post(f"/predict/{name}", json={"inputs": [secret]}).status_code == 200
+        hidden = client.post("/predict/hidden", json={"inputs": [secret]}).json()["request_id"]
+    wait_until(lambda: any(hidden.encode() in path.read_bytes() for path in segments(host.paths.samples)))
+    for path in host.paths.home.rglob("*"):
+        assert not path.is_file() or secret.encode() not in path.read_bytes(), path
+    found = samples_of(host, hidden)
+    assert {sample["endpoint"] for sample in found.values()} == {"hidden"}
+    assert found[hidden]["inputs"] == []
+    assert found[hidden]["outputs"][0]["label"]
+
+
+def test_a_failure_of_the_model_is_kept_although_hardly_anything_is(host: Host) -> None:
+    with host.client() as client:
+        failed = client.post("/predict/seldom", json={"inputs": ["please {fail}"]})
+        assert failed.status_code == 500
+        unkept = client.post("/predict/none", json={"inputs": ["please {fail}"]})
+        assert unkept.status_code == 500
+        refused = client.post("/predict/all", json={"inputs": []})
+        assert refused.status_code == 422
+        last = client.post("/predict/all", json={"inputs": ["card"]}).json()["request_id"]
+    failed_id = failed.json()["error"]["request_id"]
+    found = samples_of(host, failed_id, last)
+    assert (found[failed_id]["status"], found[failed_id]["outputs"]) == (500, [])
+    assert found[failed_id]["error"]
+    assert found[failed_id]["inputs"] == ["please {fail}"]
+    assert unkept.json()["error"]["request_id"] not in found
+    assert refused.json()["error"]["request_id"] not in found
+
+
+def test_an_id_that_the_front_made_tells_the_endpoint_and_a_callers_own_stays(host: Host) -> None:
+    with host.client() as client:
+        made = client.post("/predict/all", json={"inputs": ["card"]})
+        own = client.post("/predict/all", json={"inputs": ["card"]}, headers={"x-request-id": "order-7"})
+    assert made.json()["request_id"] == made.headers["x-request-id"]
+    assert made.json()["request_id"].startswith(f"req_{request_tag(WORKSPACE, 'all')}-")
+    assert own.json()["request_id"] == "order-7"
+    with host.client(OTHER_TOKEN) as stranger:
+        refused = stranger.post("/predict/all", json={"inputs": ["card"]}).json()
+    assert request_tag(WORKSPACE, "all") not in refused["error"]["request_id"]
+
+
+def test_golden_answers_are_nobodys_requests(host: Host) -> None:
+    """The front has answered the golden set of each endpoint at its start; only callers are sampled."""
+    with host.client() as client:
+        last = client.post("/predict/all", json={"inputs": ["card"]}).json()["request_id"]
+    samples_of(host, last)
+    text = client_metrics(host)
+    assert 'endpoint="none"' not in "".join(line for line in text.splitlines() if "samples_total" in line)
+
+
+def client_metrics(host: Host) -> str:
+    with host.client() as client:
+        return str(client.get("/metrics").text)
+
+
+def test_a_killed_front_leaves_what_it_has_written_and_nothing_twice(host: Host) -> None:
+    with host.client() as client:
+        asked = [client.post("/predict/all", json={"inputs": ["card"]}).json()["request_id"] for _ in range(20)]
+    wait_until(lambda: any(asked[-1].encode() in path.read_bytes() for path in segments(host.paths.samples)))
+    pid = host.observed().front.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    taken: list[str] = []
+
+    def look() -> bool:
+        for path in segments(host.paths.samples):
+            with claimed(path) as lines:
+                taken.extend(line["request_id"] for line in lines or ())
+        return set(asked) <= set(taken)
+
+    wait_until(look, what="the segments of the killed front")
+    assert len(taken) == len(set(taken))
+    wait_until(lambda: host.observed().front.pid not in (None, pid), what="the next front")
+
+
+class _Reply:
+    body = b"[]"
+    cost = (0.0, 0.0, 0.0, 1, 1)
+
+
+class _Endpoint:
+    def __init__(self, route: Any) -> None:
+        self.workspace, self.name = "w", "e"
+        self.sampler = samples.Sampler(route)
+
+
+def test_memory_is_bounded_and_what_does_not_fit_is_counted(tmp_path: Path) -> None:
+    from modelkit.serving.front.http import Request
+    from modelkit.serving.plan import Route, RouteRevision
+
+    route = Route.model_validate({"workspace": "w", "name": "e", "state": "running", "sampling": {"rate": 1}})
+    target = RouteRevision(number=1, model="m@1", sockets=("s",), weight=100, input_kind="string")
+    # A file where the folder should be: no write can succeed, as on a full disk.
+    (tmp_path / "samples").write_text("")
+    log = samples.Samples(tmp_path / "samples")
+    endpoint: Any = _Endpoint(route)
+    reply: Any = _Reply()
+    for _ in range(samples.MAX_WAITING + 7):
+        log.take(endpoint, target, Request(), 200, 1, b'["card"]', reply)
+    assert log.dropped == {("w", "e"): 7}
+    log.write(log._waiting)
+    assert log.dropped == {("w", "e"): samples.MAX_WAITING + 7}
+    assert not log.taken
+    huge = b'["' + b"x" * samples.MAX_PAYLOAD_BYTES + b'"]'
+    log._waiting.clear()
+    log.take(endpoint, target, Request(), 200, 1, huge, reply)
+    assert log._waiting[0].payload == b""
