@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -41,6 +41,10 @@ class Limits(_Strict):
     )
 
 
+#: What keeps a caller on one revision while shares stand: nothing, its key, or a header (in lower case).
+Sticky = Annotated[str, Field(pattern=r"^(|key|header:[a-z0-9_-]{1,64})$")]
+
+
 class DesiredRevision(_Strict):
     """A revision that should run; with weight 0 it is started and checked but gets no traffic."""
 
@@ -49,6 +53,8 @@ class DesiredRevision(_Strict):
     bundle: str
     digest: str
     weight: int = Field(ge=0, le=100)
+    #: Percent of the traffic of others that is copied to it; its answers reach nobody.
+    shadow: int = Field(0, ge=0, le=100)
 
 
 class DesiredEndpoint(_Strict):
@@ -57,6 +63,9 @@ class DesiredEndpoint(_Strict):
     state: Literal["running", "stopped"]
     revisions: tuple[DesiredRevision, ...] = ()
     limits: Limits = Limits()
+    sticky: Sticky = ""
+    #: Whether texts on which the shadow answers otherwise are kept, or only their labels.
+    shadow_inputs: bool = True
 
     @property
     def key(self) -> EndpointKey:
@@ -97,6 +106,8 @@ class ObservedRevision(_Strict):
     pid: int | None = None
     golden: GoldenReplay | None = None
     started_s: float | None = None
+    #: Times its runner died since this agent began; a fall means another agent.
+    crashes: int = 0
 
 
 class ObservedEndpoint(_Strict):
@@ -105,6 +116,8 @@ class ObservedEndpoint(_Strict):
     status: EndpointStatus
     active_revision: int | None = None
     weights: dict[int, int] = Field(default_factory=dict)
+    #: When the traffic was moved to these weights; 0 where no agent has moved it yet.
+    weights_since: float = 0.0
     revisions: tuple[ObservedRevision, ...] = ()
 
     @property
@@ -130,12 +143,30 @@ class EndpointCounters(_Strict):
     p95_ms: float | None = None
 
 
+class RevisionTally(_Strict):
+    """What one of several revisions that share an endpoint's traffic did since `since`; a new `since` begins at zero.
+
+    `requests` holds `failures`: answers 5xx, a full queue, a runner lost before it replied. `labels` counts the inputs
+    by answer.
+    """
+
+    workspace: str
+    name: str
+    number: int
+    since: float
+    requests: int = 0
+    failures: int = 0
+    buckets: tuple[int, ...] = ()
+    labels: dict[str, int] = Field(default_factory=dict)
+
+
 class ObservedSet(_Strict):
     generation: int = 0
     updated_at: float = 0.0
     front: ObservedFront = ObservedFront()
     endpoints: tuple[ObservedEndpoint, ...] = ()
     counters: tuple[EndpointCounters, ...] = ()
+    tallies: tuple[RevisionTally, ...] = ()
     problem: str = ""
 
 
@@ -149,6 +180,7 @@ class RouteRevision(_Strict):
     model: str
     socket: str
     weight: int
+    shadow: int = 0
     input_kind: InputKind
     labels: tuple[str, ...] = ()
     request_example: dict[str, Any] = Field(default_factory=dict)
@@ -160,6 +192,10 @@ class Route(_Strict):
     state: Literal["running", "stopped"]
     limits: Limits = Limits()
     revisions: tuple[RouteRevision, ...] = ()
+    sticky: Sticky = ""
+    #: Who of a hundred parts of the callers is with which revision, where they are `sticky`.
+    slots: tuple[int, ...] = ()
+    shadow_inputs: bool = True
 
 
 class RoutingTable(_Strict):

@@ -12,7 +12,7 @@ import orjson
 from modelkit.serving.agent.processes import Process, adopt, spawn
 from modelkit.serving.agent.state import SavedFront
 from modelkit.serving.paths import ServingPaths
-from modelkit.serving.plan import EndpointCounters, ObservedFront
+from modelkit.serving.plan import EndpointCounters, ObservedFront, RevisionTally
 from modelkit.serving.wire import Ask, Status, ask
 
 logger = logging.getLogger("modelkit.serving.agent")
@@ -47,6 +47,7 @@ class FrontKeeper:
         self._started_at = 0.0
         self.healthy = False
         self.counters: tuple[EndpointCounters, ...] = ()
+        self.tallies: tuple[RevisionTally, ...] = ()
 
     def readopt(self, saved: SavedFront) -> None:
         """Keep the front of the last agent if it serves the same address."""
@@ -145,7 +146,10 @@ class FrontKeeper:
     async def _look_at_it(self) -> None:
         try:
             reply = await ask(str(self._paths.control), Ask.STATS, timeout_s=5.0)
-            self.counters = tuple(EndpointCounters.model_validate(row) for row in orjson.loads(reply.body)["counters"])
+            stats = orjson.loads(reply.body)
+            self.counters = tuple(EndpointCounters.model_validate(row) for row in stats["counters"])
+            # A front of an older version, taken over while it serves, tells none.
+            self.tallies = tuple(RevisionTally.model_validate(row) for row in stats.get("tallies", ()))
             self.healthy, self._missed, self._answered = True, 0, True
         except (OSError, ValueError):
             self.healthy = False

@@ -72,6 +72,7 @@ class Revision:
         self._threads = threads
         self._task: asyncio.Task[None] | None = None
         self._crashes: list[float] = []
+        self._crashes_ever = 0
         self._probed_at = 0.0
         self._missed_probes = 0
 
@@ -104,6 +105,7 @@ class Revision:
             pid=pid,
             golden=self.golden,
             started_s=self.started_s,
+            crashes=self._crashes_ever,
         )
 
     def saved(self) -> SavedRevision:
@@ -146,6 +148,7 @@ class Revision:
             return
         now = time.monotonic()
         self._crashes = [t for t in self._crashes if now - t < CRASH_WINDOW_S] + [now]
+        self._crashes_ever += 1
         delay_s = BACK_OFF_S[min(len(self._crashes), len(BACK_OFF_S)) - 1]
         self.ready = False
         count = len(self._crashes)

@@ -36,6 +36,8 @@ class SavedEndpoint(_Model):
     name: str
     limits: Limits = Limits()
     weights: dict[int, int] = Field(default_factory=dict)
+    weights_since: float = 0.0
+    slots: tuple[int, ...] = ()
     revisions: tuple[SavedRevision, ...] = ()
 
 

@@ -37,6 +37,7 @@ from modelkit.serving.plan import (
     Start,
     plan,
 )
+from modelkit.serving.slots import reslot
 from modelkit.wording import say
 
 logger = logging.getLogger("modelkit.serving.agent")
@@ -54,6 +55,8 @@ class EndpointState:
     limits: Limits = field(default_factory=Limits)
     weights: dict[int, int] = field(default_factory=dict)
     revisions: dict[int, Revision] = field(default_factory=dict)
+    weights_since: float = 0.0
+    slots: tuple[int, ...] = ()
 
 
 class Agent:
@@ -127,6 +130,7 @@ class Agent:
         elif isinstance(action, Point):
             logger.info("%s: traffic goes to %s.", action.endpoint[1], dict(action.weights) or "nobody")
             endpoint.weights = dict(action.weights)
+            endpoint.weights_since = time.time()
         elif isinstance(action, Forget):
             endpoint.weights = {}
         elif isinstance(action, Drain):
@@ -181,7 +185,9 @@ class Agent:
 
     def _adopt_limits(self) -> None:
         for wanted in self._desired.endpoints:
-            self._endpoints.setdefault(wanted.key, EndpointState()).limits = wanted.limits
+            endpoint = self._endpoints.setdefault(wanted.key, EndpointState())
+            endpoint.limits = wanted.limits
+            endpoint.slots = reslot(endpoint.slots, endpoint.weights) if wanted.sticky else ()
 
     def _actual(self) -> dict[EndpointKey, Actual]:
         return {
@@ -240,7 +246,9 @@ class Agent:
         self._front.readopt(self._saved.front)
         for saved in self._saved.endpoints:
             key = (saved.workspace, saved.name)
-            endpoint = self._endpoints[key] = EndpointState(saved.limits, dict(saved.weights))
+            endpoint = self._endpoints[key] = EndpointState(
+                saved.limits, dict(saved.weights), weights_since=saved.weights_since, slots=saved.slots
+            )
             for old in saved.revisions:
                 revision = endpoint.revisions[old.spec.number] = self._revision(key, old.spec)
                 revision.readopt(old)
@@ -252,6 +260,8 @@ class Agent:
                 name=key[1],
                 limits=endpoint.limits,
                 weights=endpoint.weights,
+                weights_since=endpoint.weights_since,
+                slots=endpoint.slots,
                 revisions=tuple(r.saved() for r in endpoint.revisions.values() if r.phase != "draining"),
             )
             for key, endpoint in self._endpoints.items()
@@ -268,6 +278,7 @@ class Agent:
             front=self._front.observed(),
             endpoints=tuple(self._observe(key, endpoint) for key, endpoint in sorted(self._endpoints.items())),
             counters=self._front.counters,
+            tallies=self._front.tallies,
             problem=self._problem,
         )
         if observed == self._reported and now - self._reported_at < REPORT_EVERY_S:
@@ -284,6 +295,7 @@ class Agent:
             status=self._status(key, endpoint),
             active_revision=active,
             weights=endpoint.weights,
+            weights_since=endpoint.weights_since,
             revisions=tuple(revision.observed() for _, revision in sorted(endpoint.revisions.items())),
         )
 

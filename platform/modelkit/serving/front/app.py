@@ -17,6 +17,7 @@ from modelkit.serving.front.counters import Counters
 from modelkit.serving.front.exchange import Exchange, Refused
 from modelkit.serving.front.http import Connection, Request
 from modelkit.serving.front.links import Link
+from modelkit.serving.front.mirror import Mirror
 from modelkit.serving.front.problem import (
     ENCODED_BODY,
     NOT_FOUND,
@@ -26,6 +27,7 @@ from modelkit.serving.front.problem import (
     unavailable,
 )
 from modelkit.serving.front.table import ANY_WORKSPACE, Endpoint, Table
+from modelkit.serving.front.tallies import Tallies
 from modelkit.serving.plan import RoutingTable
 from modelkit.serving.wire import NO_COST
 
@@ -69,7 +71,9 @@ class Front:
         self.connections: set[Connection] = set()
         self.links: dict[str, Link] = {}
         self.counters = Counters()
-        self.table = Table(RoutingTable(), self.links)
+        self.tallies = Tallies()
+        self.mirror = Mirror(routing_file.with_name("shadow"))
+        self.table = Table(RoutingTable(), self.links, self.tallies)
         self.loaded = False
 
     # --- the table ---
@@ -87,7 +91,7 @@ class Front:
             logger.error("The routing table cannot be read and the last one stays: %s", error)
             return self.table.generation
         self._mtime_ns = mtime_ns
-        self.table = Table(routing, self.links)
+        self.table = Table(routing, self.links, self.tallies)
         self.counters.keep(self.table.endpoints)
         self.loaded = True
         return self.table.generation
@@ -98,14 +102,20 @@ class Front:
         now = time.monotonic()
         for link in list(self.links.values()):
             for caller in link.expire(now):
-                if isinstance(caller, Exchange):
-                    caller.timed_out()
+                caller.timed_out()
+        self.mirror.flush()
         for connection in list(self.connections):
             connection.expire(now)
 
     def stats(self) -> bytes:
-        """For the agent: counters per endpoint."""
-        return orjson.dumps({"generation": self.table.generation, "counters": self.counters.summary()})
+        """For the agent: counters per endpoint, and per revision where several share the traffic."""
+        return orjson.dumps(
+            {
+                "generation": self.table.generation,
+                "counters": self.counters.summary(),
+                "tallies": self.tallies.report(),
+            }
+        )
 
     async def drain(self, deadline_s: float) -> None:
         """Answer what has come, then return."""
@@ -114,6 +124,7 @@ class Front:
         until = time.monotonic() + deadline_s
         while self.connections and time.monotonic() < until:
             await asyncio.sleep(0.02)
+        self.mirror.close()
 
     # --- Handler ---
 

@@ -111,6 +111,11 @@ class Exchange:
         self.deadline = 0.0
 
     @property
+    def _drawn(self) -> bool:
+        """Whether the revision was chosen by its share, not named by the caller or by the agent."""
+        return self._pinned is None and self._counted
+
+    @property
     def revision(self) -> int:
         return self._target.revision.number if self._target is not None else 0
 
@@ -188,7 +193,7 @@ class Exchange:
         if self._pinned is not None:
             target = endpoint.by_number.get(self._pinned)
             return target if target is not None and target.link not in self._refusing else None
-        return endpoint.pick(self._refusing)
+        return endpoint.pick(self._refusing, self._request.headers)
 
     def _why_nobody(self) -> Problem:
         endpoint = self._front.table.endpoints.get((self._endpoint.workspace, self._endpoint.name))
@@ -215,6 +220,7 @@ class Exchange:
 
     def lost(self, *, connected: bool) -> None:
         """The runner went away before it replied."""
+        self._failed()
         if not connected and self._target is not None:
             self._refusing.add(self._target.link)
         self._again()
@@ -237,11 +243,13 @@ class Exchange:
         elif reply.status is Status.INVALID:
             self._refuse(_invalid("inputs", reply.body.decode(errors="replace")[:500], "Mend the input.").problem)
         elif reply.status is Status.BUSY:
+            self._failed()
             self._refuse(
                 Problem(429, "queue_full", f"{self._endpoint.name} has more to do than it can queue.",
                         "Try again soon, or send fewer requests at once.", headers=(("retry-after", "1"),))
             )  # fmt: skip
         else:
+            self._failed()
             self._refuse(
                 Problem(
                     500,
@@ -252,6 +260,7 @@ class Exchange:
             )
 
     def timed_out(self) -> None:
+        self._failed()
         self._refuse(Problem(504, "model_timeout", "The model did not answer in time.", "Send fewer inputs at once."))
 
     def _answer(self, reply: Reply) -> None:
@@ -261,6 +270,11 @@ class Exchange:
         body = self._infer_body(reply) if self._infer else self._predict_body(reply)
         self._connection.respond(request, 200, body, extra=timing)
         self._count(200, reply.cost)
+        tally = self._target.tally
+        if tally is not None and self._drawn:
+            tally.answered((time.perf_counter() - request.complete_at) * 1000, reply.picks)
+        if self._endpoint.shadow is not None and self._drawn:
+            self._front.mirror.offer(self._endpoint, self._target, self._payload, reply.picks, request.request_id)
 
     def _predict_body(self, reply: Reply) -> bytes:
         assert self._target is not None  # noqa: S101
@@ -281,6 +295,10 @@ class Exchange:
             "outputs": tensors,
         }
         return orjson.dumps(answer)
+
+    def _failed(self) -> None:
+        if self._target is not None and self._target.tally is not None and self._drawn:
+            self._target.tally.failed()
 
     def _refuse(self, problem: Problem) -> None:
         self._connection.refuse(self._request, problem)
