@@ -15,6 +15,6 @@ class DeploymentsConfig(AppConfig):
 
 def _push_keys(sender: Any, **_: Any) -> None:
     """The serving port knows tokens by what is pushed to it: a revoked one must stop working there as well."""
-    from apps.deployments.services import desired_changed
+    from apps.deployments.changing import desired_changed
 
     desired_changed()

@@ -100,7 +100,7 @@ def _try(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 def _timeline(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     entries = selectors.timeline_of(context["endpoint"])
     page = Paginator(entries, PER_PAGE).get_page(request.GET.get("page"))
-    return {"page": page, "events": timeline_rows(page)}
+    return {"page": page, "events": timeline_rows(page, context["endpoint"])}
 
 
 def _logs(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:

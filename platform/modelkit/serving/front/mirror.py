@@ -118,7 +118,7 @@ class Mirror:
 
     def _has_room(self) -> bool:
         try:
-            return len(os.listdir(self._folder)) < MAX_FILES
+            return sum(1 for _ in self._folder.iterdir()) < MAX_FILES
         except FileNotFoundError:
             return True
 
