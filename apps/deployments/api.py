@@ -106,7 +106,11 @@ def revision_rename(
 @require(Role.DEVELOPER)
 def traffic_set(request: HttpRequest, name: Name, payload: TrafficIn) -> EndpointOut:
     endpoint = services.traffic_set(
-        by=caller(request), endpoint=_get(request, name), weights=payload.revisions, sticky=payload.sticky
+        by=caller(request),
+        endpoint=_get(request, name),
+        weights=payload.revisions,
+        sticky=payload.sticky,
+        names=payload.names,
     )
     return EndpointOut.of(endpoint)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from django.core.paginator import Paginator
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.functional import Promise
@@ -20,8 +19,8 @@ from apps.deployments import selectors
 from apps.deployments.backend import serving_backend
 from apps.deployments.forms import SettingsForm, TryForm
 from apps.deployments.models import Endpoint, EndpointStatus, RevisionStatus
-from apps.deployments.presenting import timeline_rows
 from apps.deployments.snippets import LANGUAGES, snippet
+from apps.deployments.traffic_pages import shadow_tab, timeline_tab, traffic_tab
 from modelkit import catalog
 
 PER_PAGE = 25
@@ -30,6 +29,7 @@ PER_PAGE = 25
 TABS: Mapping[str, tuple[str | Promise, str]] = {
     "try": (_("Try it"), ""),
     "traffic": (_("Traffic"), ""),
+    "shadow": (_("Shadow"), ""),
     "timeline": (_("Timeline"), ""),
     "logs": (_("Logs"), ""),
     "settings": (_("Settings"), ""),
@@ -97,12 +97,6 @@ def _try(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _timeline(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    entries = selectors.timeline_of(context["endpoint"])
-    page = Paginator(entries, PER_PAGE).get_page(request.GET.get("page"))
-    return {"page": page, "events": timeline_rows(page, context["endpoint"])}
-
-
 def _logs(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if context["main"] is None:
         return {}
@@ -122,8 +116,9 @@ def _settings(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 #: The tabs that `endpoint_detail` shows: each from the request and the context of the head.
 BUILDERS: Mapping[str, Callable[[HttpRequest, dict[str, Any]], dict[str, Any]]] = {
     "try": _try,
-    "traffic": lambda request, context: {},
-    "timeline": _timeline,
+    "traffic": traffic_tab,
+    "shadow": shadow_tab,
+    "timeline": timeline_tab,
     "logs": _logs,
     "settings": _settings,
 }

@@ -57,6 +57,9 @@ class TrafficIn(Schema):
     revisions: dict[Number, Share] = Field(
         description="Shares in percent by revision; they add up to 100.", max_length=100
     )
+    names: dict[Number, Annotated[str, Field(max_length=60)]] = Field(
+        {}, description="What people call revisions, such as candidate.", max_length=100
+    )
     sticky: str | None = Field(
         None,
         max_length=80,

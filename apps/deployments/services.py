@@ -201,7 +201,14 @@ def revision_rename(*, by: Identity, endpoint: Endpoint, number: int, name: str)
     return endpoint_by_name(by.workspace, endpoint.name)
 
 
-def traffic_set(*, by: Identity, endpoint: Endpoint, weights: Mapping[int, int], sticky: str | None = None) -> Endpoint:
+def traffic_set(
+    *,
+    by: Identity,
+    endpoint: Endpoint,
+    weights: Mapping[int, int],
+    sticky: str | None = None,
+    names: Mapping[int, str] | None = None,
+) -> Endpoint:
     """Share the traffic between revisions, in percent; `sticky` (none, key, header:X-User-Id) keeps callers.
 
     Without `sticky` that stays as it is. Raises Invalid naming what cannot be, Conflict while a canary is under way.
@@ -210,6 +217,8 @@ def traffic_set(*, by: Identity, endpoint: Endpoint, weights: Mapping[int, int],
     with transaction.atomic():
         locked = endpoint_lock(endpoint)
         kept = locked.sticky if sticky is None else sticky_kept(sticky)
+        for number, name in (names or {}).items():
+            revision_rename(by=by, endpoint=locked, number=number, name=name)
         _check_weights(locked, weights)
         moves = revisions_in_traffic(locked) != {n: w for n, w in weights.items() if w > 0}
         if moves:

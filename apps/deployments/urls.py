@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from apps.deployments import views
+from apps.deployments import traffic_views, views
 
 urlpatterns = [
     path("endpoints/", views.endpoint_list, name="endpoint_list"),
@@ -11,6 +11,13 @@ urlpatterns = [
     path("endpoints/<slug:name>/status", views.endpoint_status, name="endpoint_status"),
     path("endpoints/<slug:name>/try", views.endpoint_ask, name="endpoint_try"),
     path("endpoints/<slug:name>/traffic", views.endpoint_traffic, name="endpoint_traffic"),
+    path("endpoints/<slug:name>/canary", traffic_views.canary_start, name="canary_start"),
+    path("endpoints/<slug:name>/canary/pause", traffic_views.canary_pause, name="canary_pause"),
+    path("endpoints/<slug:name>/canary/resume", traffic_views.canary_resume, name="canary_resume"),
+    path("endpoints/<slug:name>/canary/promote", traffic_views.canary_promote, name="canary_promote"),
+    path("endpoints/<slug:name>/canary/abort", traffic_views.canary_abort, name="canary_abort"),
+    path("endpoints/<slug:name>/shadow", traffic_views.shadow_set, name="shadow_set"),
+    path("endpoints/<slug:name>/shadow/end", traffic_views.shadow_end, name="shadow_end"),
     path("endpoints/<slug:name>/rollback", views.endpoint_rollback, name="endpoint_rollback"),
     path("endpoints/<slug:name>/settings", views.endpoint_settings, name="endpoint_settings"),
     path("endpoints/<slug:name>/stop", views.endpoint_stop, name="endpoint_stop"),
