@@ -122,18 +122,17 @@ def batches_take(folder: Path) -> int:
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
         try:
             pairs = orjson.loads(path.read_bytes())["pairs"]
+            with transaction.atomic():
+                # Known already: the last taker died before it removed the file.
+                if ShadowBatch.objects.get_or_create(name=path.name)[1]:
+                    for pair in pairs:
+                        _take(pair)
+                    taken += 1
         except FileNotFoundError:
             continue
         except (ValueError, KeyError, TypeError):
-            logger.error("%s is no file of the front and is removed.", path.name)
-            path.unlink(missing_ok=True)
-            continue
-        with transaction.atomic():
-            # Known already: the last taker died before it removed the file.
-            if ShadowBatch.objects.get_or_create(name=path.name)[1]:
-                for pair in pairs:
-                    _take(pair)
-                taken += 1
+            # It would hold up all that come after it.
+            logger.exception("%s is no file of the front and is removed.", path.name)
         path.unlink(missing_ok=True)
     if taken:
         _forget()

@@ -7,6 +7,7 @@ import time
 
 from django.conf import settings
 
+from apps.core.errors import NotFound
 from apps.deployments.backend import serving_backend
 from apps.deployments.canaries import canary_look
 from apps.deployments.models import Canary
@@ -25,5 +26,8 @@ def traffic_watch(observed: ObservedSet | None = None) -> None:
     observed = observed or serving_backend().observe()
     if observed is not None and time.time() - observed.updated_at < STALE_S:
         for canary in Canary.objects.filter(finished_at=None).select_related("endpoint__workspace"):
-            canary_look(canary, observed)
+            try:
+                canary_look(canary, observed)
+            except NotFound:
+                logger.info("The endpoint of canary %s was deleted meanwhile.", canary.public_id)
     batches_take(ServingPaths(settings.HOME.absolute()).shadow)

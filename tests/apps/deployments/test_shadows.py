@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def batch(endpoint: Endpoint, *examples: tuple[str, str, str], agreed: int = 0, 
         "labels": [[*pair, count] for pair, count in labels.items()],
         "examples": [
             {
-                "at": 1_763_000_000.5, "request_id": f"req_{i}", "input": text,
+                "at": time.time(), "request_id": f"req_{i}", "input": text,
                 "champion": {"label": champion, "score": 0.9}, "challenger": {"label": challenger, "score": 0.6},
             }
             for i, (text, champion, challenger) in enumerate(examples)
