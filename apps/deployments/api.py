@@ -48,7 +48,14 @@ def endpoint_list(request: HttpRequest, page: Query[PageQuery]) -> Page[Endpoint
 @require(Role.DEVELOPER)
 @idempotent()
 def endpoint_create(request: HttpRequest, payload: EndpointIn) -> Status[Any]:
-    endpoint = services.endpoint_create(by=caller(request), name=payload.name, model=payload.model, title=payload.title)
+    endpoint = services.endpoint_create(
+        by=caller(request),
+        name=payload.name,
+        model=payload.model,
+        title=payload.title,
+        goal=payload.goal,
+        runtime=payload.runtime,
+    )
     return Status(201, EndpointOut.of(endpoint))
 
 
@@ -58,14 +65,11 @@ def endpoint_show(request: HttpRequest, name: Name) -> EndpointOut:
     return EndpointOut.of(_get(request, name))
 
 
-@router.patch("/endpoints/{name}", response=EndpointOut, summary="Change the title or the limits of an endpoint")
+@router.patch("/endpoints/{name}", response=EndpointOut, summary="Change title, limits or placement of an endpoint")
 @require(Role.DEVELOPER)
 def endpoint_update(request: HttpRequest, name: Name, payload: EndpointPatch) -> EndpointOut:
-    limits = payload.limits.model_dump(exclude_unset=True) if payload.limits is not None else None
-    endpoint = services.endpoint_update(
-        by=caller(request), endpoint=_get(request, name), title=payload.title, limits=limits
-    )
-    return EndpointOut.of(endpoint)
+    given = payload.model_dump(exclude_unset=True)
+    return EndpointOut.of(services.endpoint_update(by=caller(request), endpoint=_get(request, name), **given))
 
 
 @router.delete("/endpoints/{name}", response={204: None}, summary="Delete an endpoint")
@@ -86,7 +90,12 @@ def endpoint_delete(request: HttpRequest, name: Name) -> Status[Any]:
 @idempotent()
 def revision_create(request: HttpRequest, name: Name, payload: RevisionIn) -> Status[Any]:
     _revision, created = services.revision_create(
-        by=caller(request), endpoint=_get(request, name), model=payload.model, name=payload.name
+        by=caller(request),
+        endpoint=_get(request, name),
+        model=payload.model,
+        name=payload.name,
+        goal=payload.goal,
+        runtime=payload.runtime,
     )
     return Status(201 if created else 200, EndpointOut.of(_get(request, name)))
 

@@ -17,11 +17,12 @@ from apps.deployments.changing import revision_move, timeline_note
 from apps.deployments.keys import access_keys
 from apps.deployments.models import DesiredState, Endpoint, Revision, RevisionStatus
 from apps.deployments.observing import deployment_sync
+from apps.deployments.selectors import effective_runtime
 from apps.deployments.watching import traffic_watch
 from apps.registry.bundles import bundle_ensure_local
 from modelkit import bundle
 from modelkit.errors import UserError
-from modelkit.serving.plan import DesiredEndpoint, DesiredRevision, DesiredSet, Limits
+from modelkit.serving.plan import DesiredEndpoint, DesiredRevision, DesiredSet, Limits, Placement
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ def _desired_endpoint(endpoint: Endpoint) -> DesiredEndpoint:
         limits=Limits.model_validate(endpoint.limits),
         sticky=endpoint.sticky,
         shadow_inputs=endpoint.shadow_inputs,
+        placement=Placement.model_validate(endpoint.placement),
     )
 
 
@@ -93,6 +95,8 @@ def _desired_revision(revision: Revision) -> DesiredRevision:
         digest=version.bundle_digest,
         weight=revision.weight,
         shadow=revision.shadow,
+        goal=revision.goal,
+        runtime=effective_runtime(revision),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.db import transaction
 from django.utils import timezone
@@ -33,7 +33,7 @@ from apps.deployments.changing import (
 from apps.deployments.judging import Bounds, Check, Numbers, judge
 from apps.deployments.models import Canary, CanaryStatus, Endpoint, Revision, RevisionStatus
 from apps.deployments.selectors import canary_open, revision_by_number, revisions_in_traffic
-from modelkit.serving.plan import ObservedEndpoint, ObservedSet, RevisionTally
+from modelkit.serving.plan import Goal, ObservedEndpoint, ObservedSet, RevisionTally
 from modelkit.wording import say
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ STEPS = (5, 25, 50, 100)
 STEP_S = 300
 MAX_STEPS = 20
 MAX_STEP_S = 7 * 86_400
+_ANSWERS = (RevisionStatus.LIVE, RevisionStatus.ASLEEP)
 
 
 # --- what people ask for --------------------------------------------------------------------------------------------
@@ -75,7 +76,7 @@ def canary_start(
             if version.pk == stable.model_version_id:
                 message = _("%(ref)s has all the traffic already.") % {"ref": version.ref}
                 raise Invalid(message, fields={"model": message}, hint=_("Name another version."))
-            candidate = revision_add(locked, version, by.user, weight=0, name=name)
+            candidate = revision_add(locked, version, by.user, weight=0, name=name, goal=cast(Goal, stable.goal))
         else:
             assert revision is not None  # noqa: S101  one of the two is given
             candidate = _candidate(locked, revision, stable)
@@ -135,7 +136,7 @@ def _end(by: Identity, endpoint: Endpoint, status: CanaryStatus) -> Canary:
         locked = endpoint_lock(endpoint)
         canary = _under_way(locked)
         promoted = status == CanaryStatus.PROMOTED
-        if promoted and canary.revision.status != RevisionStatus.LIVE:
+        if promoted and canary.revision.status not in _ANSWERS:
             message = _("Revision %(number)s is not live yet.") % {"number": canary.revision.number}
             raise Conflict(message, code="canary_not_live", hint=_("Wait until it has passed its golden set."))
         canary_finish(canary, status, by.user)
@@ -163,7 +164,7 @@ def _audit(canary: Canary) -> dict[str, Any]:
 def _stable(endpoint: Endpoint) -> Revision:
     shares = revisions_in_traffic(endpoint)
     found = next((r for r in endpoint.revisions.all() if r.weight == 100), None)
-    if not endpoint.running or found is None or found.status != RevisionStatus.LIVE or len(shares) != 1:
+    if not endpoint.running or found is None or found.status not in _ANSWERS or len(shares) != 1:
         message = _("A canary is compared with one live revision that has all the traffic; here there is none.")
         raise Conflict(message, code="no_stable_revision", hint=_("Give one revision 100 percent and wait for it."))
     return found
@@ -227,7 +228,7 @@ def _judge(endpoint: Endpoint, canary: Canary, seen: ObservedEndpoint, observed:
         for tally in observed.tallies
         if (tally.workspace, tally.name) == seen.key and tally.number in seen.weights
     }
-    crashes = next((r.crashes for r in seen.revisions if r.number == canary.revision.number), 0)
+    crashes = next((r.restarts for r in seen.revisions if r.number == canary.revision.number), 0)
     if canary.step_began_at is None:
         canary.step_began_at = now
         canary.numbers, canary.verdict = {}, []
@@ -239,8 +240,8 @@ def _judge(endpoint: Endpoint, canary: Canary, seen: ObservedEndpoint, observed:
         if number in tallies:
             numbers.add(tallies[number], before.get(number))
     known = canary.seen["crashes"]
-    # A new agent counts from nothing.
-    own.crashes += crashes - known if crashes >= known else crashes
+    # Another agent counts from nothing, and a runner that is no longer wanted takes its count along.
+    own.crashes += max(0, crashes - known)
     canary.numbers = {"stable": stable.model_dump(), "canary": own.model_dump()}
     checks = judge(stable, own, Bounds.model_validate(canary.bounds))
     canary.verdict = [check.model_dump() for check in checks]

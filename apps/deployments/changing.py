@@ -30,10 +30,11 @@ from apps.deployments.selectors import canary_open, counters_of, endpoint_by_nam
 from apps.jobs import queue
 from apps.registry.models import ModelVersion
 from apps.registry.selectors import version_by_reference
+from modelkit.serving.plan import Goal, Runtime
 from modelkit.wording import pack
 
 #: A revision in one of these has a runner, or is about to get one.
-UNDER_WAY = (RevisionStatus.PENDING, RevisionStatus.STARTING, RevisionStatus.LIVE)
+UNDER_WAY = (RevisionStatus.PENDING, RevisionStatus.STARTING, RevisionStatus.LIVE, RevisionStatus.ASLEEP)
 _STICKY = re.compile(r"|key|header:(?!authorization$|x-request-id$)[a-z0-9_-]{1,64}")
 
 
@@ -103,7 +104,14 @@ def version_for(endpoint: Endpoint, model: str) -> ModelVersion:
 
 
 def revision_add(
-    endpoint: Endpoint, version: ModelVersion, actor: User, *, weight: int = 100, name: str = ""
+    endpoint: Endpoint,
+    version: ModelVersion,
+    actor: User,
+    *,
+    weight: int = 100,
+    name: str = "",
+    goal: Goal = "",
+    runtime: Runtime | None = None,
 ) -> Revision:
     highest = endpoint.revisions.aggregate(highest=Max("number"))["highest"] or 0
     revision = Revision.objects.create(
@@ -112,6 +120,8 @@ def revision_add(
         model_version=version,
         weight=weight,
         name=name.strip(),
+        goal=goal,
+        runtime=runtime.model_dump() if runtime is not None else None,
         created_by=actor,
     )
     RevisionTransition.objects.create(revision=revision, actor=actor, to_status=RevisionStatus.PENDING)

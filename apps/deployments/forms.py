@@ -13,8 +13,8 @@ from apps.accounts.models import Workspace
 from apps.core.errors import Invalid
 from apps.core.forms import ServiceForm
 from apps.deployments.models import Endpoint
+from apps.deployments.services import SETTINGS
 from apps.registry.models import ModelVersion
-from modelkit.serving.plan import Limits
 
 
 class DeployForm(forms.Form):
@@ -29,6 +29,21 @@ class DeployForm(forms.Form):
         max_length=63,
         required=False,
         help_text=_("Lower-case letters, digits and hyphens; part of its address."),
+    )
+    goal = forms.ChoiceField(
+        label=_("What matters most"),
+        required=False,
+        choices=[
+            ("", _("Live soon: ONNX Runtime, not measured")),
+            ("latency", _("Lowest latency")),
+            ("throughput", _("Highest throughput")),
+            ("exact", _("Exact answers")),
+            ("memory", _("Least memory")),
+        ],
+        help_text=_(
+            "With a goal the serving host measures its runtimes for some two seconds each and takes the best "
+            "that keeps the answers."
+        ),
     )
 
     def __init__(self, workspace: Workspace, *args: Any, **kwargs: Any) -> None:
@@ -57,14 +72,18 @@ class TryForm(forms.Form):
 
 
 class SettingsForm(ServiceForm):
-    """Title and limits; the limits' fields, bounds and texts are those of `modelkit.serving.plan.Limits`."""
+    """Title, limits and placement; the fields' bounds and texts are those of the models in `modelkit.serving.plan`."""
 
     title = forms.CharField(label=_("Title"), required=False, help_text=_("Free text, in any language."))
 
     def __init__(self, endpoint: Endpoint, *args: Any, **kwargs: Any) -> None:
-        values = {"title": endpoint.title} | Limits.model_validate(endpoint.limits).model_dump()
+        values = {"title": endpoint.title}
+        fields: dict[str, dict[str, Any]] = {}
+        for setting, kind in SETTINGS.items():
+            values |= kind.model_validate(getattr(endpoint, setting)).model_dump()
+            fields |= kind.model_json_schema()["properties"]
         super().__init__(*args, initial=values, **kwargs)
-        for name, known in Limits.model_json_schema()["properties"].items():
+        for name, known in fields.items():
             bounds = {"low": f"{known['minimum']:,}", "high": f"{known['maximum']:,}", "usual": f"{known['default']:,}"}
             range_ = gettext("From %(low)s to %(high)s; usually %(usual)s.") % bounds
             number = forms.NumberInput(attrs={"min": known["minimum"], "max": known["maximum"], "step": 1})
@@ -76,8 +95,11 @@ class SettingsForm(ServiceForm):
 
 
 def settings_of(data: QueryDict) -> dict[str, Any]:
-    """What the settings form changes; an emptied limit goes back to its default."""
-    return {"title": data.get("title", ""), "limits": {name: data.get(name) or None for name in Limits.model_fields}}
+    """What the settings form changes; an emptied field goes back to its default."""
+    given = {
+        setting: {name: data.get(name) or None for name in kind.model_fields} for setting, kind in SETTINGS.items()
+    }
+    return {"title": data.get("title", ""), **given}
 
 
 def traffic_of(data: QueryDict) -> dict[str, Any]:
@@ -96,3 +118,11 @@ def traffic_of(data: QueryDict) -> dict[str, Any]:
         }
     except ValueError:
         raise Invalid(gettext("A share is a whole number of percent."), hint=gettext("Shares add up to 100.")) from None
+
+
+def candidate_of(data: QueryDict) -> dict[str, Any]:
+    """Which measured runtime of which revision; raises Invalid for a form that was not ours."""
+    try:
+        return {"number": int(str(data["revision"])), "candidate": int(str(data["candidate"]))}
+    except (KeyError, ValueError):
+        raise Invalid(gettext("There is no such measurement."), hint=gettext("Load the page anew.")) from None

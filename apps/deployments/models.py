@@ -2,11 +2,11 @@
 
 An endpoint: pending -> live <-> degraded, failed, stopped.   A revision:
 
-    pending -> starting -> live -> draining -> stopped
+    pending -> starting -> live <-> asleep -> draining -> stopped
                        '-> failed   (the endpoint's last live revision keeps answering)
 
-`weight` is the desired share of traffic in percent. Rows are desired state; `status`, `reason` and `golden` are what
-the serving agent observed.
+`weight` is the desired share of traffic in percent. Rows are desired state; `status`, `reason`, `golden` and `tuning`
+are what the serving agent observed.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class RevisionStatus(models.TextChoices):
     PENDING = "pending", _("Pending")
     STARTING = "starting", _("Starting")
     LIVE = "live", _("Live")
+    ASLEEP = "asleep", _("Asleep")
     DRAINING = "draining", _("Draining")
     STOPPED = "stopped", _("Stopped")
     FAILED = "failed", _("Failed")
@@ -50,6 +51,7 @@ class Endpoint(Record):
     sticky = models.CharField(max_length=80, blank=True, help_text="modelkit.serving.plan.Sticky")
     shadow_inputs = models.BooleanField(default=True, help_text="Keep the texts on which the shadow answers otherwise.")
     answering = models.JSONField(default=dict, help_text="{weights, since}: where the agent said traffic points.")
+    placement = models.JSONField(default=dict, help_text="modelkit.serving.plan.Placement, as far as it is set.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["workspace", "name"], name="deployments_endpoint_name")]
@@ -73,6 +75,9 @@ class Revision(Record):
     status = models.CharField(max_length=20, choices=RevisionStatus, default=RevisionStatus.PENDING)
     reason = SentenceField(blank=True)
     golden = models.JSONField(null=True)
+    goal = models.CharField(max_length=20, blank=True, help_text="modelkit.serving.plan.Goal")
+    runtime = models.JSONField(null=True, help_text="modelkit.serving.plan.Runtime, where the user fixed it.")
+    tuning = models.JSONField(null=True, help_text="modelkit.serving.plan.Tuning, once it was measured.")
     live_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -103,7 +108,7 @@ class TimelineEntry(models.Model):
     actor = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     kind = models.CharField(
         max_length=30,
-        help_text="create, deploy, live, failed, traffic, rollback, stop, start, limits, name, "
+        help_text="create, deploy, live, failed, traffic, rollback, stop, start, limits, placement, name, "
         "moved (where the agent points traffic), canary, canary_step, canary_end, shadow, shadow_end",
     )
     revision = models.PositiveIntegerField(null=True)

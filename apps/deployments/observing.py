@@ -16,7 +16,13 @@ from apps.deployments.changing import desired_changed, revision_move, timeline_n
 from apps.deployments.models import Endpoint, EndpointStatus, Revision, RevisionStatus
 from modelkit.serving.plan import EndpointKey, ObservedEndpoint, ObservedRevision, ObservedSet
 
-_RUNNING = (RevisionStatus.PENDING, RevisionStatus.STARTING, RevisionStatus.LIVE, RevisionStatus.DRAINING)
+_RUNNING = (
+    RevisionStatus.PENDING,
+    RevisionStatus.STARTING,
+    RevisionStatus.LIVE,
+    RevisionStatus.ASLEEP,
+    RevisionStatus.DRAINING,
+)
 
 
 def deployment_sync(observed: ObservedSet, *, current: bool) -> None:
@@ -90,6 +96,8 @@ def _move(endpoint: Endpoint, revision: Revision, status: RevisionStatus, seen: 
     values: dict[str, Any] = {}
     if seen is not None and seen.golden is not None:
         values["golden"] = seen.golden.model_dump()
+    if seen is not None and seen.tuning is not None:
+        values["tuning"] = seen.tuning.model_dump(mode="json")
     if status == RevisionStatus.LIVE and revision.live_at is None:
         values["live_at"] = timezone.now()
     reason = seen.reason if seen is not None else ""

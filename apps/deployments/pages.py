@@ -22,6 +22,7 @@ from apps.deployments.models import Endpoint, EndpointStatus, RevisionStatus
 from apps.deployments.snippets import LANGUAGES, snippet
 from apps.deployments.traffic_pages import shadow_tab, timeline_tab, traffic_tab
 from modelkit import catalog
+from modelkit.serving.plan import Tuning
 
 PER_PAGE = 25
 
@@ -97,6 +98,21 @@ def _try(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _traffic(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Shares, canary and shadow; what was measured for the main revision, with the row that it runs by."""
+    shown = traffic_tab(request, context)
+    main = context["main"]
+    if main is None or main.tuning is None:
+        return shown
+    tuning = Tuning.model_validate(main.tuning)
+    return {
+        **shown,
+        "tuning": tuning,
+        "candidates": list(enumerate(tuning.candidates)),
+        "runtime": selectors.effective_runtime(main),
+    }
+
+
 def _logs(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if context["main"] is None:
         return {}
@@ -116,7 +132,7 @@ def _settings(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 #: The tabs that `endpoint_detail` shows: each from the request and the context of the head.
 BUILDERS: Mapping[str, Callable[[HttpRequest, dict[str, Any]], dict[str, Any]]] = {
     "try": _try,
-    "traffic": traffic_tab,
+    "traffic": _traffic,
     "shadow": shadow_tab,
     "timeline": timeline_tab,
     "logs": _logs,

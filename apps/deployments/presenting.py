@@ -13,7 +13,7 @@ from apps.core.errors import Invalid
 from apps.core.wording import told
 from apps.deployments.models import CanaryStatus, Endpoint, TimelineEntry
 from apps.deployments.selectors import version_of_entry
-from modelkit.serving.plan import Limits
+from apps.deployments.services import SETTINGS
 
 _TONES = {"live": "good", "failed": "failed", "stop": "warning", "rollback": "warning"}
 _OUTCOME_TONES = {"promoted": "good", "rolled_back": "failed", "aborted": "warning"}
@@ -58,6 +58,7 @@ def _sentence(entry: TimelineEntry) -> str:
         "start": _("Started"),
         "traffic": _("Traffic shared anew"),
         "limits": _("Limits changed"),
+        "placement": _("Placement changed"),
         "name": _("Revision %(number)s (%(ref)s) named"),
         "moved": _("Traffic has moved"),
         "canary": _("Canary started with revision %(number)s (%(ref)s)"),
@@ -109,9 +110,9 @@ def _detail(entry: TimelineEntry) -> str:
         shares = _shares(details.get("weights", {}))
         why = _(" (what answered before, since the new revision failed)") if details.get("why") == "fallback" else ""
         return shares + why
-    if entry.kind == "limits":
-        known = Limits.model_json_schema()["properties"]
-        shown = {name: value for name, value in details.get("limits", {}).items() if name in known}
+    if entry.kind in SETTINGS:
+        known = SETTINGS[entry.kind].model_json_schema()["properties"]
+        shown = {name: value for name, value in details.get(entry.kind, {}).items() if name in known}
         return ", ".join(f"{_(known[name]['title'])}: {value:,}" for name, value in shown.items())
     golden = details.get("golden")
     if entry.kind == "live" and golden:

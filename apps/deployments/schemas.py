@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from ninja import Schema
 from pydantic import ConfigDict, Field, StrictInt
 
 from apps.core.wording import told
+from apps.deployments import selectors
 from apps.deployments.backend import serving_backend
 from apps.deployments.models import Endpoint, Revision, TimelineEntry
 from apps.deployments.selectors import answered_at, version_of_entry
-from modelkit.serving.plan import Limits
+from modelkit.serving.plan import Goal, Limits, Placement, Runtime
 
 _MODEL = Field(description="A version: intents@2, or intents@champion.", max_length=140)
+_GOAL: Any = Field(
+    "",
+    description="What matters most. The serving host measures its runtimes for it and takes the best that keeps the "
+    "answers; empty: not measured, which is live soonest.",
+)
+_RUNTIME: Any = Field(None, description="How to compute it, as it is, in place of measuring.")
 
 
 class EndpointIn(Schema):
@@ -23,6 +30,8 @@ class EndpointIn(Schema):
     name: str = Field(description="Lower-case letters, digits and hyphens; unique in the workspace.", max_length=63)
     model: str = _MODEL
     title: str = Field("", max_length=200, description="Free text, in any language.")
+    goal: Goal = _GOAL
+    runtime: Runtime | None = _RUNTIME
 
 
 class EndpointPatch(Schema):
@@ -32,6 +41,9 @@ class EndpointPatch(Schema):
 
     title: str | None = Field(None, max_length=200)
     limits: Limits | None = Field(None, description="What one request may carry; a limit left out stays as it is.")
+    placement: Placement | None = Field(
+        None, description="What it may take of the serving host; what is left out stays as it is."
+    )
 
 
 class RevisionIn(Schema):
@@ -39,6 +51,8 @@ class RevisionIn(Schema):
 
     model: str = _MODEL
     name: str = Field("", max_length=60, description="What people call the revision, such as candidate.")
+    goal: Goal = _GOAL
+    runtime: Runtime | None = _RUNTIME
 
 
 class RevisionPatch(Schema):
@@ -77,6 +91,9 @@ class RevisionOut(Schema):
     shadow: int = Field(description="Percent of the traffic that is copied to it; its answers reach nobody.")
     status: str
     reason: str
+    goal: Goal
+    runtime: Runtime | None = Field(description="As it was fixed or chosen; null while it is the default.")
+    tuning: dict[str, Any] | None = Field(description="What was measured for the goal: candidates, choice, reason.")
 
     @classmethod
     def of(cls, revision: Revision) -> RevisionOut:
@@ -88,6 +105,9 @@ class RevisionOut(Schema):
             shadow=revision.shadow,
             status=revision.status,
             reason=told(revision.reason),
+            goal=cast(Goal, revision.goal),
+            runtime=selectors.effective_runtime(revision),
+            tuning=told(revision.tuning),
         )
 
 
@@ -100,6 +120,7 @@ class EndpointOut(Schema):
     revisions: list[RevisionOut]
     sticky: str = Field(description="none, key, or header:NAME.")
     limits: Limits
+    placement: Placement
     created_at: datetime
     created_by: str | None
 
@@ -115,6 +136,7 @@ class EndpointOut(Schema):
             revisions=[RevisionOut.of(revision) for revision in endpoint.revisions.all()],
             sticky=endpoint.sticky or "none",
             limits=Limits.model_validate(endpoint.limits),
+            placement=Placement.model_validate(endpoint.placement),
             created_at=endpoint.created_at,
             created_by=endpoint.created_by.username if endpoint.created_by else None,
         )

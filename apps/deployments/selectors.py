@@ -23,7 +23,7 @@ from apps.deployments.models import (
     TimelineEntry,
 )
 from apps.registry.models import ModelVersion
-from modelkit.serving.plan import EndpointCounters, ObservedSet
+from modelkit.serving.plan import EndpointCounters, ObservedSet, Runtime, Tuning
 
 
 def endpoints_of(workspace: Workspace) -> QuerySet[Endpoint]:
@@ -161,6 +161,13 @@ def answered_at(endpoint: Endpoint, at: datetime) -> tuple[TimelineEntry | None,
 def revisions_in_traffic(endpoint: Endpoint) -> Mapping[int, int]:
     """Desired shares in percent by revision."""
     return {revision.number: revision.weight for revision in endpoint.revisions.all() if revision.weight > 0}
+
+
+def effective_runtime(revision: Revision) -> Runtime | None:
+    """As the user fixed it, else as it was measured to be best; None where neither was asked for or is known yet."""
+    if revision.runtime is not None:
+        return Runtime.model_validate(revision.runtime)
+    return Tuning.model_validate(revision.tuning).runtime if revision.tuning is not None else None
 
 
 def counters_of(endpoint: Endpoint, observed: ObservedSet | None = None) -> EndpointCounters | None:

@@ -45,14 +45,19 @@ from apps.deployments.selectors import (
 )
 from apps.registry.models import ModelVersion
 from apps.registry.selectors import version_by_reference
-from modelkit.serving.plan import Limits
+from modelkit.serving import engines
+from modelkit.serving.plan import Goal, Limits, Placement, Runtime, Tuning
 from modelkit.wording import say
 
 # --- endpoints ------------------------------------------------------------------------------------------------------
 
 
-def endpoint_create(*, by: Identity, name: str, model: str, title: str = "") -> Endpoint:
+def endpoint_create(
+    *, by: Identity, name: str, model: str, title: str = "", goal: Goal = "", runtime: Runtime | None = None
+) -> Endpoint:
     """Open an endpoint and deploy a version (`intents@2`, `intents@champion`) to it.
+
+    With a `goal` the serving host measures its runtimes first and takes the best; a `runtime` given is taken as it is.
 
     Raises Invalid for a bad name, NotFound for an unknown version, Conflict for a name in use.
     """
@@ -64,6 +69,7 @@ def endpoint_create(*, by: Identity, name: str, model: str, title: str = "") -> 
         fields["name"] = error.messages[0]
     if fields:
         raise Invalid(_("The endpoint cannot be created."), fields=fields, hint=_("Correct the named fields."))
+    _check_runtime(runtime)
     version = version_by_reference(by.workspace, model)
     try:
         with transaction.atomic():
@@ -74,7 +80,7 @@ def endpoint_create(*, by: Identity, name: str, model: str, title: str = "") -> 
                 task=version.model.task,
                 created_by=by.user,
             )
-            revision = revision_add(endpoint, version, by.user)
+            revision = revision_add(endpoint, version, by.user, goal=goal, runtime=runtime)
             timeline_note(endpoint, "create", by.user, revision)
             audit_record(by=by, action="endpoint.create", target=name, details={"model": version.ref})
             desired_changed()
@@ -85,31 +91,40 @@ def endpoint_create(*, by: Identity, name: str, model: str, title: str = "") -> 
     return endpoint_by_name(by.workspace, name)
 
 
-def endpoint_update(
-    *, by: Identity, endpoint: Endpoint, title: str | None = None, limits: Mapping[str, Any] | None = None
-) -> Endpoint:
-    """Change the title, or the limits that are named; the serving port follows without a restart.
+#: What an endpoint is set to beside its title: by field, the model that knows names, bounds and defaults.
+SETTINGS: Mapping[str, type[Limits] | type[Placement]] = {"limits": Limits, "placement": Placement}
 
-    A limit given as None goes back to its default. Raises Invalid naming what is out of bounds.
+
+def endpoint_update(
+    *,
+    by: Identity,
+    endpoint: Endpoint,
+    title: str | None = None,
+    limits: Mapping[str, Any] | None = None,
+    placement: Mapping[str, Any] | None = None,
+) -> Endpoint:
+    """Change the title, or those limits and that placement that are named; the serving port follows without a restart.
+
+    A value given as None goes back to its default. Raises Invalid naming what is out of bounds.
     """
     by.require(Role.DEVELOPER)
     with transaction.atomic():
         locked = endpoint_lock(endpoint)
         fields = _title_fields(title or "")
-        chosen = {name: value for name, value in {**locked.limits, **(limits or {})}.items() if value is not None}
-        try:
-            kept = Limits.model_validate(chosen).model_dump(exclude_defaults=True)
-        except ValueError as error:
-            fields |= _limit_fields(error)
+        new: dict[str, Any] = {"title": locked.title if title is None else title.strip()}
+        for name, given in (("limits", limits), ("placement", placement)):
+            try:
+                new[name] = _settled(SETTINGS[name], getattr(locked, name), given or {})
+            except ValueError as error:
+                fields |= _setting_fields(name, error)
         if fields:
             raise Invalid(_("The endpoint cannot be changed so."), fields=fields, hint=_("Correct the named fields."))
-        new = {"title": locked.title if title is None else title.strip(), "limits": kept}
         changes = {name: value for name, value in new.items() if value != getattr(locked, name)}
         if changes:
             Endpoint.objects.filter(pk=locked.pk).update(**changes)
             audit_record(by=by, action="endpoint.update", target=locked.name, details=changes)
-        if "limits" in changes:
-            timeline_note(locked, "limits", by.user, details={"limits": Limits(**kept).model_dump()})
+        for name in SETTINGS.keys() & changes.keys():
+            timeline_note(locked, name, by.user, details={name: SETTINGS[name](**changes[name]).model_dump()})
             desired_changed()
     return endpoint_by_name(by.workspace, endpoint.name)
 
@@ -159,23 +174,26 @@ def _set_running(by: Identity, endpoint: Endpoint, *, running: bool) -> Endpoint
 # --- revisions ------------------------------------------------------------------------------------------------------
 
 
-def revision_create(*, by: Identity, endpoint: Endpoint, model: str, name: str = "") -> tuple[Revision, bool]:
+def revision_create(
+    *, by: Identity, endpoint: Endpoint, model: str, name: str = "", goal: Goal = "", runtime: Runtime | None = None
+) -> tuple[Revision, bool]:
     """Deploy a version over what answers now, which goes on until the new one has passed its checks.
 
-    Deploying what is deployed already answers that revision and False. Raises Invalid for a model of another task,
-    Conflict while a canary is under way.
+    `goal` and `runtime` as in `endpoint_create`. Deploying what is deployed already, so run, answers that revision and
+    False. Raises Invalid for a model of another task, Conflict while a canary is under way.
     """
     by.require(Role.DEVELOPER)
+    _check_runtime(runtime)
     version = version_for(endpoint, model)
     revision_name_check(name)
     with transaction.atomic():
         locked = endpoint_lock(endpoint)
         refuse_while_canary(locked)
         current = main_revision(locked)
-        if current is not None and _is_deployed(locked, current, version):
+        if current is not None and _is_deployed(locked, current, version, goal, runtime):
             return current, False
         locked.revisions.filter(weight__gt=0).update(weight=0)
-        revision = revision_add(locked, version, by.user, name=name)
+        revision = revision_add(locked, version, by.user, name=name, goal=goal, runtime=runtime)
         _run(locked)
         timeline_note(locked, "deploy", by.user, revision)
         audit_record(
@@ -186,6 +204,20 @@ def revision_create(*, by: Identity, endpoint: Endpoint, model: str, name: str =
         )
         desired_changed()
     return revision, True
+
+
+def runtime_choose(*, by: Identity, endpoint: Endpoint, number: int, candidate: int) -> tuple[Revision, bool]:
+    """Deploy a revision's version anew on another of the runtimes that were measured for it.
+
+    Raises Invalid where it was not measured, or did not pass.
+    """
+    revision = next((r for r in endpoint.revisions.all() if r.number == number), None)
+    rows = Tuning.model_validate(revision.tuning).candidates if revision is not None and revision.tuning else ()
+    if revision is None or not 0 <= candidate < len(rows):
+        raise Invalid(_("There is no such measurement."), hint=_("Deploy the version with a goal to have it measured."))
+    if not rows[candidate].passes:
+        raise Invalid(_("This runtime did not pass: %(reason)s") % {"reason": told(rows[candidate].reason)})
+    return revision_create(by=by, endpoint=endpoint, model=revision.model_version.ref, runtime=rows[candidate].runtime)
 
 
 def revision_rename(*, by: Identity, endpoint: Endpoint, number: int, name: str) -> Endpoint:
@@ -261,22 +293,38 @@ def _title_fields(title: str) -> dict[str, str]:
     return {"title": _("Use at most 200 characters.")} if len(title) > 200 else {}
 
 
-def _limit_fields(error: ValueError) -> dict[str, str]:
-    """What is wrong with each limit, in the user's words."""
-    known = Limits.model_json_schema()["properties"]
+def _check_runtime(runtime: Runtime | None) -> None:
+    if runtime is not None and runtime.engine not in engines.names():
+        message = _("There is no engine %(engine)s.") % {"engine": runtime.engine}
+        hint = _("Engines: %(names)s.") % {"names": ", ".join(engines.names())}
+        raise Invalid(message, fields={"runtime.engine": message}, hint=hint)
+
+
+def _settled(kind: type[Limits] | type[Placement], now: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a setting: only what differs from its default. Raises ValueError."""
+    chosen = {name: value for name, value in {**now, **given}.items() if value is not None}
+    return kind.model_validate(chosen).model_dump(exclude_defaults=True)
+
+
+def _setting_fields(setting: str, error: ValueError) -> dict[str, str]:
+    """What is wrong with each value of a setting, in the user's words."""
+    known = SETTINGS[setting].model_json_schema()["properties"]
     fields: dict[str, str] = {}
     for item in error.errors() if isinstance(error, PydanticError) else ():
         name = str(item["loc"][0])
         if name in known:
             bounds = {"low": f"{known[name]['minimum']:,}", "high": f"{known[name]['maximum']:,}"}
-            fields[f"limits.{name}"] = _("Give a whole number from %(low)s to %(high)s.") % bounds
+            fields[f"{setting}.{name}"] = _("Give a whole number from %(low)s to %(high)s.") % bounds
         else:
-            fields[f"limits.{name}"] = _("There is no such limit.")
+            fields[f"{setting}.{name}"] = _("There is no such setting.")
     return fields
 
 
-def _is_deployed(endpoint: Endpoint, current: Revision, version: ModelVersion) -> bool:
-    same = current.model_version_id == version.pk and current.weight == 100
+def _is_deployed(
+    endpoint: Endpoint, current: Revision, version: ModelVersion, goal: Goal, runtime: Runtime | None
+) -> bool:
+    so_run = current.goal == goal and current.runtime == (runtime.model_dump() if runtime is not None else None)
+    same = current.model_version_id == version.pk and current.weight == 100 and so_run
     return same and endpoint.running and current.status in UNDER_WAY
 
 

@@ -19,6 +19,7 @@ urlpatterns = [
     path("endpoints/<slug:name>/shadow", traffic_views.shadow_set, name="shadow_set"),
     path("endpoints/<slug:name>/shadow/end", traffic_views.shadow_end, name="shadow_end"),
     path("endpoints/<slug:name>/rollback", views.endpoint_rollback, name="endpoint_rollback"),
+    path("endpoints/<slug:name>/runtime", views.endpoint_runtime, name="endpoint_runtime"),
     path("endpoints/<slug:name>/settings", views.endpoint_settings, name="endpoint_settings"),
     path("endpoints/<slug:name>/stop", views.endpoint_stop, name="endpoint_stop"),
     path("endpoints/<slug:name>/start", views.endpoint_start, name="endpoint_start"),

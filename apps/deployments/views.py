@@ -21,7 +21,7 @@ from apps.core.errors import AppError, Conflict, Invalid
 from apps.core.pages import page_or_fragment
 from apps.deployments import selectors, services
 from apps.deployments.backend import serving_backend
-from apps.deployments.forms import DeployForm, TryForm, settings_of, traffic_of
+from apps.deployments.forms import DeployForm, TryForm, candidate_of, settings_of, traffic_of
 from apps.deployments.models import Endpoint, EndpointStatus
 from apps.deployments.pages import BUILDERS, PER_PAGE, endpoint_context, statuses
 from apps.deployments.trying import endpoint_try
@@ -63,11 +63,15 @@ def endpoint_new(request: HttpRequest) -> HttpResponse:
         try:
             if values["endpoint"]:
                 endpoint = selectors.endpoint_by_name(identity.workspace, values["endpoint"])
-                revision, created = services.revision_create(by=identity, endpoint=endpoint, model=values["model"])
+                revision, created = services.revision_create(
+                    by=identity, endpoint=endpoint, model=values["model"], goal=values["goal"]
+                )
                 said = _("%(ref)s is being deployed to %(name)s.") if created else _("%(ref)s is deployed to %(name)s.")
                 messages.success(request, said % {"ref": revision.model_version.ref, "name": endpoint.name})
             else:
-                endpoint = services.endpoint_create(by=identity, name=values["name"], model=values["model"])
+                endpoint = services.endpoint_create(
+                    by=identity, name=values["name"], model=values["model"], goal=values["goal"]
+                )
                 messages.success(request, _("%(ref)s is being deployed.") % {"ref": values["model"]})
             return redirect("endpoint_detail", name=endpoint.name)
         except AppError as refusal:
@@ -158,6 +162,13 @@ endpoint_rollback = endpoint_action(
     Role.DEVELOPER,
     gettext_lazy("%(name)s goes back to the revision before."),
     tab="traffic",
+)
+endpoint_runtime = endpoint_action(
+    services.runtime_choose,
+    Role.DEVELOPER,
+    gettext_lazy("%(name)s is being deployed anew with the chosen runtime."),
+    tab="traffic",
+    read=candidate_of,
 )
 endpoint_settings = endpoint_action(
     services.endpoint_update,

@@ -52,7 +52,7 @@ class Nothing:
     def forward(self, batch: Sequence[Any]) -> Sequence[Any]:
         return batch
 
-    def postprocess(self, raw: Sequence[Any]) -> list[dict[str, Any]]:
+    def postprocess(self, raw: Sequence[Any], *, scores: bool = True) -> list[dict[str, Any]]:
         return [{"label": "a", "score": 1.0} for _ in raw]
 
 
@@ -70,7 +70,7 @@ class Host:
         self.answered = 0
 
     def encode(self, ask: Ask, outputs: list[dict[str, Any]]) -> bytes:
-        return orjson.dumps([{name: value for name, value in row.items() if name != "scores"} for row in outputs])
+        return orjson.dumps(outputs)
 
 
 class InlineLink:
@@ -86,7 +86,7 @@ class InlineLink:
             cost = Cost(answer.queue_ms, answer.preprocess_ms, answer.model_ms, answer.batch, answer.tokens)
             caller.replied(Reply(Status.OK, self._host.encode(ask, answer.outputs), cost))
 
-        self._host.batcher.submit(orjson.loads(payload), done)
+        self._host.batcher.submit(orjson.loads(payload), done, scores=False)
 
     def open(self) -> None: ...
 
@@ -99,7 +99,7 @@ class InlineLink:
 
 
 def _routing(folder: Path, socket: str) -> Path:
-    revision = RouteRevision(number=1, model="m@1", socket=socket, weight=100, input_kind="string")
+    revision = RouteRevision(number=1, model="m@1", sockets=(socket,), weight=100, input_kind="string")
     key = AccessKey(sha256=hashlib.sha256(TOKEN.encode()).hexdigest(), workspace="w")
     table = RoutingTable(
         generation=1, routes=(Route(workspace="w", name="m", state="running", revisions=(revision,)),), keys=(key,)

@@ -273,7 +273,7 @@ class Recipe(Protocol):
 
 
 class Predictor(Protocol):
-    """`modelkit.tasks.<task>.predict.Predictor(bundle: Path, threads: int = 1)`: the one way a bundle answers.
+    """`modelkit.tasks.<task>.predict.Predictor(bundle: Path, threads: int = 1, session=None)`: how a bundle answers.
 
     Shared by evaluation, playground, serving and the pyfunc model; needs numpy, onnxruntime and tokenizers only.
     `predict(inputs)` equals `postprocess(forward(preprocess(inputs)))`; a batch of N equals N singles.
@@ -289,7 +289,9 @@ class Predictor(Protocol):
 
     def forward(self, batch: Any) -> Any: ...
 
-    def postprocess(self, raw: Any) -> list[dict[str, Any]]: ...
+    def postprocess(self, raw: Any, *, scores: bool = True) -> list[dict[str, Any]]:
+        """One answer for each input; without `scores` what nobody asked for may be left out."""
+        ...
 
     def predict(self, inputs: Sequence[Any]) -> list[dict[str, Any]]: ...
 

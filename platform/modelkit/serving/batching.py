@@ -1,7 +1,8 @@
 """Batching that waits for nobody: what is queued when a slot is free is the next batch.
 
 Each slot is a thread that runs one batch at a time; a request larger than a batch is cut and takes turns with the
-others, so that it cannot hold them up. The queue is bounded in inputs. Does not know sockets or tasks.
+others, so that it cannot hold them up. A lone caller's request runs on the event loop's own thread, which saves it two
+wake-ups. The queue is bounded by the time it would take. Does not know sockets or tasks.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,6 +19,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 logger = logging.getLogger(__name__)
+
+#: What the queue may hold, in seconds of work at the rate seen lately, and in inputs whatever the rate.
+MAX_WAIT_S = 0.5
+_LEAST_QUEUE, _MOST_QUEUE = 64, 1024
+#: The rate is that of the last finished batches, older ones counting less.
+_RATE_MEMORY = 0.9
+#: A request that follows the last answer sooner than its caller could have sent it has waited behind it.
+_COMPANY_S = 50e-6
+#: So many requests in a row without company make a lone caller.
+_ALONE_AFTER = 16
+#: A model slower than this does not run on the loop: the runner must go on hearing its probes.
+_INLINE_MAX_S = 0.02
 
 
 class Model(Protocol):
@@ -28,7 +42,7 @@ class Model(Protocol):
 
     def forward(self, batch: Any) -> Any: ...
 
-    def postprocess(self, raw: Any) -> list[dict[str, Any]]: ...
+    def postprocess(self, raw: Any, *, scores: bool = True) -> list[dict[str, Any]]: ...
 
 
 class InvalidInput(ValueError):
@@ -51,6 +65,7 @@ class Answer:
 @dataclass(slots=True)
 class _Request:
     inputs: Sequence[Any]
+    scores: bool
     done: Callable[[Answer], None]
     queued_at: float
     answer: Answer
@@ -84,31 +99,57 @@ class _Result:
 class Batcher:
     """Runs `model` over queued inputs in `slots` threads. All methods belong to the event loop's thread."""
 
-    def __init__(self, model: Model, *, slots: int, max_batch: int = 16, max_queue: int = 2048) -> None:
+    def __init__(self, model: Model, *, slots: int, max_batch: int = 16) -> None:
         self._model = model
         self._max_batch = max_batch
-        self._max_queue = max_queue
         self._queue: deque[_Request] = deque()
         self._queued = 0
-        self._free = slots
+        self._slots = self._free = slots
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="slot")
         self._loop = asyncio.get_running_loop()
+        self._s_per_input = 0.0
+        self._alone = 0
+        self._ended_at = 0.0
+        self._running: dict[int, float] = {}
         self.in_flight = 0
 
     @property
     def queued_inputs(self) -> int:
         return self._queued
 
-    def submit(self, inputs: Sequence[Any], done: Callable[[Answer], None]) -> bool:
-        """Queue a request; `done` is called once, on the loop. False when the queue is full (then nothing is kept)."""
-        # An idle runner takes any single request, however large: the front has limited it already.
-        if self._queued and self._queued + len(inputs) > self._max_queue:
+    @property
+    def max_queue(self) -> int:
+        """Inputs that may wait: what `MAX_WAIT_S` of work are at the present rate; the least while that is unknown."""
+        if not self._s_per_input:
+            return _LEAST_QUEUE
+        return min(_MOST_QUEUE, max(_LEAST_QUEUE, int(MAX_WAIT_S * self._slots / self._s_per_input)))
+
+    @property
+    def oldest_run_s(self) -> float:
+        """How long the oldest batch has been running; a model that hangs is known by it."""
+        now = time.perf_counter()
+        return now - min(list(self._running.values()), default=now)
+
+    def submit(self, inputs: Sequence[Any], done: Callable[[Answer], None], *, scores: bool = True) -> bool:
+        """Queue a request; `done` is called once, on the loop. False when the queue is full (then nothing is kept).
+
+        `scores`: whether the answer should hold every class's probability.
+        """
+        # What is ahead counts, not the request itself: the front has limited that already.
+        if self._queued >= self.max_queue:
             return False
+        now = time.perf_counter()
         answer = Answer(outputs=[None] * len(inputs))
-        self._queue.append(_Request(inputs, done, time.perf_counter(), answer))
+        self._queue.append(_Request(inputs, scores, done, now, answer))
         self._queued += len(inputs)
         self.in_flight += 1
-        self._pump()
+        self._alone = self._alone + 1 if self.in_flight == 1 and now - self._ended_at > _COMPANY_S else 0
+        if self._alone > _ALONE_AFTER and len(inputs) == 1 and self._s_per_input < _INLINE_MAX_S:
+            self._free -= 1
+            parts = self._take()
+            self._finish(parts, self._run(parts))
+        else:
+            self._pump()
         return True
 
     def close(self) -> None:
@@ -145,10 +186,21 @@ class Batcher:
             self._loop.call_soon_threadsafe(self._finish, parts, results)
 
     def _run(self, parts: list[_Part]) -> list[_Result]:
-        """In a slot's thread. A batch that fails is run again request by request, so that only the guilty one fails."""
-        result = self._forward([value for part in parts for value in part.inputs])
-        if result.error is not None and len(parts) > 1:
-            return [self._forward(part.inputs) for part in parts]
+        """In a slot's thread, or the loop's. A batch that fails is run again by request: only the guilty one fails."""
+        slot = threading.get_ident()
+        self._running[slot] = time.perf_counter()
+        try:
+            return self._results(parts)
+        finally:
+            del self._running[slot]
+
+    def _results(self, parts: list[_Part]) -> list[_Result]:
+        scores = any(part.request.scores for part in parts)
+        if len(parts) == 1:
+            return [self._forward(parts[0].inputs, scores=scores)]
+        result = self._forward([value for part in parts for value in part.inputs], scores=scores)
+        if result.error is not None:
+            return [self._forward(part.inputs, scores=scores) for part in parts]
         results, start = [], 0
         for part in parts:
             count = part.stop - part.start
@@ -157,7 +209,7 @@ class Batcher:
             start += count
         return results
 
-    def _forward(self, inputs: Sequence[Any]) -> _Result:
+    def _forward(self, inputs: Sequence[Any], *, scores: bool) -> _Result:
         begun = time.perf_counter()
         try:
             batch = self._model.preprocess(inputs)
@@ -168,7 +220,7 @@ class Batcher:
             return _Result(error=error)
         ready = time.perf_counter()
         try:
-            outputs = self._model.postprocess(self._model.forward(batch))
+            outputs = self._model.postprocess(self._model.forward(batch), scores=scores)
             if len(outputs) != len(inputs):
                 raise RuntimeError(f"The predictor gave {len(outputs)} answers for {len(inputs)} inputs.")
         except Exception as error:
@@ -184,6 +236,7 @@ class Batcher:
 
     def _finish(self, parts: list[_Part], results: list[_Result]) -> None:
         self._free += 1
+        self._learn(results[0])
         for part, result in zip(parts, results, strict=True):
             request, answer = part.request, part.request.answer
             answer.error = answer.error or result.error
@@ -197,4 +250,11 @@ class Batcher:
             if request.finished == len(request.inputs):
                 self.in_flight -= 1
                 request.done(answer)
+        self._ended_at = time.perf_counter()
         self._pump()
+
+    def _learn(self, result: _Result) -> None:
+        if result.batch:
+            took_s = (result.preprocess_ms + result.model_ms) / 1000 / result.batch
+            known = self._s_per_input or took_s
+            self._s_per_input = _RATE_MEMORY * known + (1 - _RATE_MEMORY) * took_s

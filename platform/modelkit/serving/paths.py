@@ -68,9 +68,9 @@ class ServingPaths:
     def control(self) -> Path:
         return self.run / "front.sock"
 
-    def socket(self, workspace: str, name: str, number: int) -> Path:
+    def socket(self, workspace: str, name: str, number: int, replica: int = 0) -> Path:
         digest = hashlib.sha256(f"{workspace}/{name}".encode()).hexdigest()[:12]
-        return self.run / f"r-{digest}-{number}.sock"
+        return self.run / f"r-{digest}-{number}{f'-{replica}' if replica else ''}.sock"
 
     def log(self, workspace: str, name: str, number: int) -> Path:
         return self.logs / f"{workspace}-{name}-{number}.log"

@@ -18,7 +18,7 @@ from modelkit.wording import Sentence
 #: `(workspace public id, endpoint name)`.
 EndpointKey = tuple[str, str]
 
-RevisionStatus = Literal["pending", "starting", "live", "draining", "stopped", "failed"]
+RevisionStatus = Literal["pending", "starting", "live", "asleep", "draining", "stopped", "failed"]
 EndpointStatus = Literal["pending", "live", "degraded", "failed", "stopped"]
 InputKind = Literal["string", "number", "boolean", "object", "array"]
 
@@ -39,6 +39,48 @@ class Limits(_Strict):
     max_bytes: int = Field(
         1_000_000, ge=1, le=64_000_000, title="Bytes per request", description="A larger body is refused (413)."
     )
+    timeout_s: int = Field(
+        60,
+        ge=1,
+        le=600,
+        title="Seconds per request",
+        description="What takes longer is answered 504; a runner whose batch takes longer is started anew.",
+    )
+
+
+class Placement(_Strict):
+    """What an endpoint's revisions may take of the host. Titles and help are the page's."""
+
+    replicas: int = Field(
+        1, ge=1, le=16, title="Runners", description="Processes that answer for each revision, side by side."
+    )
+    memory_mb: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        title="Memory per runner, MB",
+        description="A runner that takes more is ended and started anew; 0: twice what it takes when warm.",
+    )
+    idle_s: int = Field(
+        0,
+        ge=0,
+        le=604_800,
+        title="Sleep after, seconds",
+        description="Without a request for so long its runners end; the next request wakes them and waits. 0: never.",
+    )
+
+
+class Runtime(_Strict):
+    """How runners compute a revision's graph; the default is what every version was checked with when it was made."""
+
+    engine: str = Field("onnxruntime", pattern=r"^[a-z0-9_]{1,32}$", title="Engine")
+    precision: Literal["as_is", "bf16"] = Field("as_is", title="Precision")
+    slots: int = Field(0, ge=0, le=64, title="Batches at once", description="0: one a core, at most 2.")
+    max_batch: int = Field(16, ge=1, le=256, title="Inputs per batch")
+
+
+#: What the user asks of a revision; the runtime is then chosen by measuring on the host. Empty: not measured.
+Goal = Literal["", "latency", "throughput", "exact", "memory"]
 
 
 #: What keeps a caller on one revision while shares stand: nothing, its key, or a header (in lower case).
@@ -55,6 +97,8 @@ class DesiredRevision(_Strict):
     weight: int = Field(ge=0, le=100)
     #: Percent of the traffic of others that is copied to it; its answers reach nobody.
     shadow: int = Field(0, ge=0, le=100)
+    goal: Goal = ""
+    runtime: Runtime | None = None
 
 
 class DesiredEndpoint(_Strict):
@@ -63,6 +107,7 @@ class DesiredEndpoint(_Strict):
     state: Literal["running", "stopped"]
     revisions: tuple[DesiredRevision, ...] = ()
     limits: Limits = Limits()
+    placement: Placement = Placement()
     sticky: Sticky = ""
     #: Whether texts on which the shadow answers otherwise are kept, or only their labels.
     shadow_inputs: bool = True
@@ -99,15 +144,45 @@ class GoldenReplay(_Strict):
     max_drift: float
 
 
+class Candidate(_Strict):
+    """A runtime as it was measured on this host, and whether its answers pass the golden set."""
+
+    runtime: Runtime
+    p50_ms: float = Field(0.0, description="One caller, one text.")
+    p95_ms: float = 0.0
+    texts_per_s: float = Field(0.0, description="All slots busy with full batches.")
+    memory_mb: int = 0
+    golden: GoldenReplay | None = None
+    passes: bool = False
+    reason: Sentence = ""
+
+
+class Tuning(_Strict):
+    """What was measured for a goal, and which candidate was chosen."""
+
+    goal: Goal
+    candidates: tuple[Candidate, ...]
+    chosen: int = Field(ge=0)
+    reason: Sentence
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.candidates[self.chosen].runtime
+
+
 class ObservedRevision(_Strict):
+    """`memory_mb` is that of all its runners together; `restarts` since the agent started."""
+
     number: int
     status: RevisionStatus
     reason: Sentence = ""
     pid: int | None = None
+    pids: tuple[int, ...] = ()
+    memory_mb: int = 0
+    restarts: int = 0
     golden: GoldenReplay | None = None
     started_s: float | None = None
-    #: Times its runner died since this agent began; a fall means another agent.
-    crashes: int = 0
+    tuning: Tuning | None = None
 
 
 class ObservedEndpoint(_Strict):
@@ -178,7 +253,8 @@ class RouteRevision(_Strict):
 
     number: int
     model: str
-    socket: str
+    sockets: tuple[str, ...]
+    asleep: bool = False
     weight: int
     shadow: int = 0
     input_kind: InputKind

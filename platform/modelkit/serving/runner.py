@@ -20,11 +20,12 @@ from typing import Any
 
 import orjson
 
-from modelkit import bundle, catalog
+from modelkit import bundle
 from modelkit.errors import UserError
-from modelkit.serving import oip
+from modelkit.serving import engines, oip
 from modelkit.serving.batching import Answer, Batcher, InvalidInput
 from modelkit.serving.picks import pack_picks
+from modelkit.serving.plan import Runtime
 from modelkit.serving.wire import Ask, Cost, FrameProtocol, Reply, Status, reply_frame
 from modelkit.wording import both, pack, say
 
@@ -39,18 +40,17 @@ _ORPHAN_LOOK_S = 5.0
 class Runner:
     """A loaded bundle with its batcher and its open connections."""
 
-    def __init__(self, folder: Path, *, threads: int) -> None:
+    def __init__(self, folder: Path, runtime: Runtime) -> None:
         self.manifest = bundle.read(folder)
         self.labels = self.manifest.labels
         self.label_index = {label: index for index, label in enumerate(self.labels)}
-        predict = catalog.task_module(self.manifest.task, "predict")
-        # One single-thread session shared by all slots: two slots give 1.8-2x, two threads in one slot 1.0-1.2x.
-        self.predictor = predict.Predictor(folder, threads=1)
+        self.predictor = engines.open_predictor(folder, runtime)
         self.predictor.warmup()
-        self.batcher = Batcher(self.predictor, slots=threads)
+        self.batcher = Batcher(self.predictor, slots=runtime.slots, max_batch=runtime.max_batch)
         self.peers: set[_Peer] = set()
         self.draining = False
         self.answered = 0
+        self.asked_at = time.monotonic()
         self.started_at = time.time()
 
     def info(self) -> dict[str, Any]:
@@ -61,6 +61,8 @@ class Runner:
             "answered": self.answered,
             "in_flight": self.batcher.in_flight,
             "queued_inputs": self.batcher.queued_inputs,
+            "oldest_run_s": round(self.batcher.oldest_run_s, 3),
+            "idle_s": round(time.monotonic() - self.asked_at, 3),
             "draining": self.draining,
         }
 
@@ -68,7 +70,7 @@ class Runner:
         """The JSON of `outputs` as the front passes it on, unread."""
         if ask is Ask.TENSORS:
             return orjson.dumps(oip.output_tensors(outputs, self.labels), option=orjson.OPT_SERIALIZE_NUMPY)
-        if ask is Ask.PREDICT:
+        if ask is Ask.PREDICT and "scores" in outputs[0]:  # a neighbour in the batch wanted them
             outputs = [{name: value for name, value in row.items() if name != "scores"} for row in outputs]
         return orjson.dumps(outputs, option=orjson.OPT_SERIALIZE_NUMPY)
 
@@ -99,11 +101,13 @@ class _Peer(FrameProtocol):
             self._reply(request_id, Reply(Status.ERROR, b"Not a request that a runner knows."))
             return
 
+        self._runner.asked_at = time.monotonic()
+
         def done(answer: Answer) -> None:
             self._runner.answered += 1
             self._reply(request_id, self._answer(ask, answer))
 
-        if not self._runner.batcher.submit(inputs, done):
+        if not self._runner.batcher.submit(inputs, done, scores=ask is not Ask.PREDICT):
             self._reply(request_id, Reply(Status.BUSY, b""))
 
     def _answer(self, ask: Ask, answer: Answer) -> Reply:
@@ -124,9 +128,9 @@ class _Peer(FrameProtocol):
             self.transport.write(reply_frame(request_id, reply))
 
 
-async def serve(folder: Path, socket: Path, *, threads: int) -> None:
+async def serve(folder: Path, socket: Path, runtime: Runtime) -> None:
     """Load, listen at `socket`, and return when drained. Raises UserError for a bundle that cannot be loaded."""
-    runner = Runner(folder, threads=threads)
+    runner = Runner(folder, runtime)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -138,7 +142,7 @@ async def serve(folder: Path, socket: Path, *, threads: int) -> None:
     server = await loop.create_unix_server(lambda: _Peer(runner), str(waiting), backlog=128)
     waiting.chmod(0o600)
     waiting.replace(socket)
-    logger.info("Answering for %s (%s) with %d slots.", runner.manifest.name, runner.manifest.precision, threads)
+    logger.info("Answering for %s (%s) by %r.", runner.manifest.name, runner.manifest.precision, runtime)
     identity = socket.stat().st_ino
 
     while not stop.is_set():
@@ -173,7 +177,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m modelkit.serving.runner", description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--socket", type=Path, required=True)
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="batches computed at once")
+    parser.add_argument("--engine", default=Runtime().engine)
+    parser.add_argument("--precision", default=Runtime().precision)
+    parser.add_argument("--max-batch", type=int, default=Runtime().max_batch)
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
 
@@ -182,7 +189,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         import uvloop
 
-        uvloop.run(serve(options.bundle, options.socket, threads=max(1, options.threads)))
+        runtime = Runtime(
+            engine=options.engine,
+            precision=options.precision,
+            slots=max(1, options.threads),
+            max_batch=options.max_batch,
+        )
+        uvloop.run(serve(options.bundle, options.socket, runtime))
     except UserError as error:
         return _unloadable(reason, both(error.message, error.hint))
     except KeyError as error:

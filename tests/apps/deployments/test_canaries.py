@@ -69,7 +69,8 @@ class Reports:
                     status="live",
                     weights=pointed,
                     revisions=tuple(
-                        ObservedRevision(number=n, status="live", crashes=self.crashes if n > 1 else 0) for n in pointed
+                        ObservedRevision(number=n, status="live", restarts=self.crashes if n > 1 else 0)
+                        for n in pointed
                     ),
                 ),
             ),

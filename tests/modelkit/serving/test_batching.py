@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ class Echo:
             raise ValueError("inside the model")
         return batch
 
-    def postprocess(self, raw: list[Any]) -> list[dict[str, Any]]:
+    def postprocess(self, raw: list[Any], *, scores: bool = True) -> list[dict[str, Any]]:
         return [{"label": value} for value in raw]
 
 
@@ -108,24 +109,85 @@ def test_only_the_guilty_request_of_a_batch_fails() -> None:
     asyncio.run(scenario())
 
 
-def test_the_queue_is_bounded_and_recovers() -> None:
+def test_the_queue_holds_half_a_second_of_work_and_recovers() -> None:
+    class Slow(Echo):
+        def forward(self, batch: list[Any]) -> list[Any]:
+            time.sleep(0.005)
+            return super().forward(batch)
+
+    async def scenario() -> None:
+        model = Slow()
+        batcher = Batcher(model, slots=1, max_batch=1)
+        for _ in range(3):
+            await ask(batcher, ["learn the rate"])
+        model.gate.clear()
+        answers: list[Answer] = []
+        taken = sum(batcher.submit(["a"], answers.append) for _ in range(1000))
+        # One runs; what waits is 0.5 s at 5 ms each, or somewhat less where sleeping takes longer, and never below 64.
+        assert 65 <= taken <= 101
+        assert not batcher.submit(["too many"], answers.append)
+        model.gate.set()
+        while batcher.in_flight:
+            await asyncio.sleep(0.01)
+        assert len(answers) == taken
+        assert labels(await ask(batcher, ["again"])) == ["again"]
+
+    asyncio.run(scenario())
+
+
+def test_an_idle_batcher_takes_a_request_larger_than_its_queue() -> None:
+    async def scenario() -> None:
+        many = [str(i) for i in range(10_000)]
+        assert labels(await ask(Batcher(Echo(), slots=1), many)) == many
+
+    asyncio.run(scenario())
+
+
+def test_a_lone_caller_is_answered_on_the_loop_and_company_goes_to_the_slots() -> None:
+    class Where(Echo):
+        def forward(self, batch: list[Any]) -> list[Any]:
+            threads.append(threading.get_ident())
+            return super().forward(batch)
+
+    threads: list[int] = []
+
+    async def scenario() -> None:
+        batcher = Batcher(Where(), slots=2)
+        for _ in range(30):
+            await ask(batcher, ["alone"])
+            await asyncio.sleep(0.001)
+        assert threading.get_ident() not in threads[:10]
+        assert set(threads[-10:]) == {threading.get_ident()}
+        threads.clear()
+        # Company: the second is submitted as soon as the first has been answered.
+        for _ in range(4):
+            await asyncio.gather(ask(batcher, ["a"]), ask(batcher, ["b"]))
+        assert set(threads[1:]).isdisjoint({threading.get_ident()})
+
+    asyncio.run(scenario())
+
+
+def test_a_hanging_batch_is_seen_by_its_age() -> None:
     async def scenario() -> None:
         model = Echo()
+        batcher = Batcher(model, slots=1)
+        assert batcher.oldest_run_s == 0.0
         model.gate.clear()
-        batcher = Batcher(model, slots=1, max_batch=2, max_queue=3)
-        first = [asyncio.create_task(ask(batcher, ["a"])) for _ in range(4)]
+        task = asyncio.create_task(ask(batcher, ["hangs"]))
         await asyncio.sleep(0.05)
-        assert not batcher.submit(["too many"], lambda answer: None)
+        first = batcher.oldest_run_s
+        await asyncio.sleep(0.05)
+        assert 0.0 < first < batcher.oldest_run_s
         model.gate.set()
-        await asyncio.gather(*first)
-        assert labels(await ask(batcher, ["again"])) == ["again"]
+        await task
+        assert batcher.oldest_run_s == 0.0
 
     asyncio.run(scenario())
 
 
 def test_a_predictor_that_loses_an_answer_is_an_error_not_a_shift() -> None:
     class Short(Echo):
-        def postprocess(self, raw: list[Any]) -> list[dict[str, Any]]:
+        def postprocess(self, raw: list[Any], *, scores: bool = True) -> list[dict[str, Any]]:
             return super().postprocess(raw)[1:]
 
     async def scenario() -> None:

@@ -19,7 +19,17 @@ import httpx
 from modelkit import bundle
 from modelkit.serving.backends.local_process import LocalProcess
 from modelkit.serving.paths import ServingPaths
-from modelkit.serving.plan import AccessKey, DesiredEndpoint, DesiredRevision, DesiredSet, ObservedEndpoint, ObservedSet
+from modelkit.serving.plan import (
+    AccessKey,
+    DesiredEndpoint,
+    DesiredRevision,
+    DesiredSet,
+    Limits,
+    ObservedEndpoint,
+    ObservedRevision,
+    ObservedSet,
+    Placement,
+)
 
 T = TypeVar("T")
 
@@ -62,9 +72,18 @@ def revision(number: int, folder: Path, *, weight: int = 100) -> DesiredRevision
     )
 
 
-def running(name: str, *revisions: DesiredRevision, workspace: str = WORKSPACE, **limits: int) -> DesiredEndpoint:
-    return DesiredEndpoint.model_validate(
-        {"workspace": workspace, "name": name, "state": "running", "revisions": revisions, "limits": limits}
+def running(name: str, *revisions: DesiredRevision, workspace: str = WORKSPACE, **settings: int) -> DesiredEndpoint:
+    """An endpoint that should run; `settings` are limits and placement by their names."""
+    limits = {name: value for name, value in settings.items() if name in Limits.model_fields}
+    placement = {name: value for name, value in settings.items() if name in Placement.model_fields}
+    assert limits.keys() | placement.keys() == settings.keys()
+    return DesiredEndpoint(
+        workspace=workspace,
+        name=name,
+        state="running",
+        revisions=revisions,
+        limits=Limits(**limits),
+        placement=Placement(**placement),
     )
 
 
@@ -177,6 +196,11 @@ class Host:
 
         return wait_until(look, what=f"{name} {status} (revision {active})")
 
+    def revision(self, name: str, number: int = 1) -> ObservedRevision:
+        seen = self.endpoint(name)
+        assert seen is not None
+        return next(r for r in seen.revisions if r.number == number)
+
     def pid_of(self, name: str, number: int) -> int:
         def look() -> int | None:
             seen = self.endpoint(name)
@@ -189,7 +213,7 @@ class Host:
     def _remember(self, seen: ObservedSet | None = None) -> None:
         seen = seen or self.backend.observe()
         if seen is not None:
-            pids = [seen.front.pid, *(r.pid for e in seen.endpoints for r in e.revisions)]
+            pids = [seen.front.pid, *(pid for e in seen.endpoints for r in e.revisions for pid in (r.pid, *r.pids))]
             self._seen_pids.update(pid for pid in pids if pid)
 
     # --- calls ---

@@ -84,12 +84,13 @@ def spawn(module: str, arguments: list[str], *, log: Path, pass_fds: tuple[int, 
             stderr=output,
             start_new_session=True,
             pass_fds=pass_fds,
-            env=_environment(),
+            env=environment(),
         )
     return Process(ProcessId(pid=child.pid, started_at=psutil.Process(child.pid).create_time()), child)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """That of every process that computes."""
     # One inference thread per slot is our choice; OpenMP and BLAS must not add their own.
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     return {**os.environ, **threads, "PYTHONUNBUFFERED": "1"}

@@ -1,93 +1,117 @@
-"""One revision on this host: from its bundle to a runner that has answered its golden set, and back after a crash.
+"""One revision on this host: from its bundle to runners that have answered its golden set.
 
     new -> checking -> checked -> draining -> gone
-               |           `-> (crash: restarted with back-off, still `checked`)
+               |           `-> asleep, and back with the next request (still `checked`)
                `-> failed
 
-Does not decide when to start or end (`modelkit.serving.plan`) and does not move traffic.
+Does not decide when to start or end (`modelkit.serving.plan`), does not move traffic and does not look after a runner
+(`modelkit.serving.agent.replica`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 
 from modelkit import bundle
 from modelkit.errors import UserError
-from modelkit.serving.agent import golden
-from modelkit.serving.agent.processes import Process, adopt, spawn, tail
+from modelkit.serving.agent import golden, tuning
+from modelkit.serving.agent.replica import DRAIN_TIMEOUT_S, CannotStart, Replica
 from modelkit.serving.agent.state import SavedRevision
 from modelkit.serving.paths import ServingPaths
-from modelkit.serving.plan import DesiredRevision, EndpointKey, GoldenReplay, ObservedRevision, Phase, RevisionStatus
-from modelkit.serving.runner import EXIT_UNLOADABLE
-from modelkit.serving.wire import Ask, ask
-from modelkit.wording import both, said_by, say, unpack
+from modelkit.serving.plan import (
+    DesiredRevision,
+    EndpointKey,
+    GoldenReplay,
+    Limits,
+    ObservedRevision,
+    Phase,
+    Placement,
+    RevisionStatus,
+    Runtime,
+    Tuning,
+)
+from modelkit.wording import both, said_by, say
 
 logger = logging.getLogger("modelkit.serving.agent")
 
-LOAD_TIMEOUT_S = 120.0
-DRAIN_TIMEOUT_S = 35.0
-#: Seconds before each restart of a runner that keeps dying; the last one repeats.
-BACK_OFF_S = (0.0, 0.2, 1.0, 2.0, 5.0, 15.0, 30.0)
-#: Crashes older than this are forgiven.
-CRASH_WINDOW_S = 60.0
-#: From here on the endpoint is called failed, though restarts go on.
-CRASH_LOOP = 4
-PROBE_EVERY_S = 5.0
-PROBE_TIMEOUT_S = 10.0
-_MAX_MISSED_PROBES = 3
-_START_ATTEMPTS = 3
-
 #: Runs the golden set through the live path; given by the agent, who owns the front.
 LiveReplay = Callable[["Revision"], Awaitable[GoldenReplay]]
-
-
-class CannotStart(Exception):
-    """The revision cannot be served; the message is for the user."""
 
 
 class Revision:
     """See the module. `phase` is what the planner sees; `observed` what the control plane is told."""
 
     def __init__(
-        self, paths: ServingPaths, key: EndpointKey, spec: DesiredRevision, live_replay: LiveReplay, *, threads: int
+        self,
+        paths: ServingPaths,
+        key: EndpointKey,
+        spec: DesiredRevision,
+        live_replay: LiveReplay,
+        *,
+        limits: Limits,
+        placement: Placement,
+        threads: int,
     ) -> None:
         self.key = key
         self.spec = spec
+        self.limits = limits
+        self.placement = placement
         self.phase: Phase = "new"
-        self.reason = ""
+        self.asleep = False
         self.golden: GoldenReplay | None = None
         self.started_s: float | None = None
+        self.tuning: Tuning | None = None
         self.manifest: bundle.Manifest | None = None
-        self.ready = False
-        self.socket = paths.socket(*key, spec.number)
-        self.log = paths.log(*key, spec.number)
-        self._process: Process | None = None
+        self._paths = paths
+        self._log = paths.log(*key, spec.number)
         self._live_replay = live_replay
         self._threads = threads
+        self._failure = ""
+        self._waking = False
+        self._used_at = 0.0
         self._task: asyncio.Task[None] | None = None
-        self._crashes: list[float] = []
-        self._crashes_ever = 0
-        self._probed_at = 0.0
-        self._missed_probes = 0
+        self._replicas = [self._replica(0)]
+        self._leaving: list[Replica] = []
+        self._ending: set[asyncio.Task[None]] = set()
 
     @property
     def name(self) -> str:
         return f"{self.key[1]} revision {self.spec.number}"
 
     @property
+    def ready(self) -> bool:
+        return any(replica.ready for replica in self._replicas)
+
+    @property
+    def sockets(self) -> tuple[str, ...]:
+        """Where it answers, or will when it has been woken."""
+        answering = [str(replica.socket) for replica in self._replicas if replica.ready]
+        return tuple(answering) or (str(self._replicas[0].socket),)
+
+    @property
+    def runtime(self) -> Runtime:
+        """As the user fixed it, else as it was measured to be best, else the default."""
+        if self.spec.runtime is not None:
+            return self.spec.runtime
+        return self.tuning.runtime if self.tuning is not None else Runtime()
+
+    @property
+    def reason(self) -> str:
+        return self._failure or next((replica.reason for replica in self._replicas if replica.reason), "")
+
+    @property
     def crash_looping(self) -> bool:
-        return not self.ready and len(self._crashes) >= CRASH_LOOP
+        return not self.ready and any(replica.crash_looping for replica in self._replicas)
 
     @property
     def status(self) -> RevisionStatus:
         if self.phase == "checked":
-            return "live" if self.ready else "starting"
+            return "asleep" if self.asleep else "live" if self.ready else "starting"
         shown: dict[Phase, RevisionStatus] = {
             "new": "pending",
             "checking": "starting",
@@ -97,24 +121,28 @@ class Revision:
         return shown[self.phase]
 
     def observed(self) -> ObservedRevision:
-        pid = self._process.pid if self._process is not None and self._process.alive() else None
         return ObservedRevision(
             number=self.spec.number,
             status=self.status,
             reason=self.reason,
-            pid=pid,
+            pid=self._replicas[0].pid,
+            pids=tuple(replica.pid for replica in self._replicas if replica.pid is not None),
+            memory_mb=sum(replica.memory_bytes for replica in self._replicas if replica.pid is not None) // 1_000_000,
+            restarts=sum(replica.restarts for replica in self._replicas),
             golden=self.golden,
             started_s=self.started_s,
-            crashes=self._crashes_ever,
+            tuning=self.tuning,
         )
 
     def saved(self) -> SavedRevision:
         return SavedRevision(
             spec=self.spec,
             checked=self.phase == "checked",
-            process=self._process.identity if self._process is not None else None,
+            asleep=self.asleep,
+            processes=tuple(replica.identity for replica in self._replicas),
             golden=self.golden,
             started_s=self.started_s,
+            tuning=self.tuning,
         )
 
     # --- verbs ---
@@ -125,42 +153,59 @@ class Revision:
 
     def readopt(self, saved: SavedRevision) -> None:
         """Take over what the last agent left: a checked runner that still lives goes on, anything else starts anew."""
-        process = adopt(saved.process)
-        if process is not None and saved.checked and self.socket.exists():
+        self.tuning = saved.tuning
+        self._replicas += [self._replica(index) for index in range(1, len(saved.processes))]
+        pairs = list(zip(self._replicas, saved.processes, strict=False))
+        living = [replica for replica, identity in pairs if replica.readopt(identity)]
+        self._used_at = time.monotonic()
+        if saved.checked and (living or saved.asleep):
             with contextlib.suppress(UserError):
                 self.manifest = bundle.read(Path(self.spec.bundle))
-                self._process, self.phase, self.ready = process, "checked", True
+                self.phase, self.asleep = "checked", not living
                 self.golden, self.started_s = saved.golden, saved.started_s
-                logger.info("%s: took over the runner with pid %d.", self.name, process.pid)
+                logger.info("%s: took over %d of %d runners.", self.name, len(living), len(saved.processes))
                 return
-        if process is not None:
-            process.kill()
+        for replica in living:
+            replica.kill()
+        del self._replicas[1:]
         self.start()
 
     def watch(self) -> None:
-        """Look after a checked runner: probe it, restart it when it died."""
-        if self.phase != "checked" or (self._task is not None and not self._task.done()):
+        """Look after the runners of a checked revision: how many, how they are, whether anybody needs them."""
+        if self.phase != "checked":
             return
-        if self._process is not None and self._process.alive():
-            if time.monotonic() - self._probed_at >= PROBE_EVERY_S:
-                self._probed_at = time.monotonic()
-                self._task = asyncio.create_task(self._probe())
+        if self.asleep:
+            self._watch_sleep()
             return
-        now = time.monotonic()
-        self._crashes = [t for t in self._crashes if now - t < CRASH_WINDOW_S] + [now]
-        self._crashes_ever += 1
-        delay_s = BACK_OFF_S[min(len(self._crashes), len(BACK_OFF_S)) - 1]
-        self.ready = False
-        count = len(self._crashes)
-        died = say("The runner died, {count} in a minute; next start in {delay_s:g} s.", count=count, delay_s=delay_s)
-        self.reason = both(died, self._last_words())
-        logger.warning("%s: %s", self.name, self.reason)
-        self._task = asyncio.create_task(self._restart(delay_s))
+        for replica in self._replicas:
+            replica.memory_limit_bytes = self.placement.memory_mb * 1_000_000
+            replica.hang_s = self.limits.timeout_s
+            replica.watch()
+        while len(self._replicas) < self.placement.replicas:
+            self._replicas.append(self._replica(len(self._replicas)))
+            self._replicas[-1].begin()
+        while len(self._replicas) > self.placement.replicas:
+            self._leaving.append(self._replicas.pop())
+        if self._is_idle():
+            logger.info("%s: falls asleep; the next request wakes it.", self.name)
+            self.asleep = True
+
+    def settle(self) -> None:
+        """End runners that the front no longer uses; to be called once it has the routing table that says so."""
+        for replica in self._leaving:
+            self._background(replica.end())
+        self._leaving.clear()
+        if self.asleep and not self._waking:
+            for replica in self._replicas:
+                if replica.ready:
+                    replica.ready = False
+                    self._background(replica.end())
+            del self._replicas[1:]
 
     def drain(self) -> None:
         """End it: what it has is answered first."""
         self.phase = "draining"
-        self.reason = ""
+        self._failure = ""
         if self._task is not None:
             self._task.cancel()
         self._task = asyncio.create_task(self._drain())
@@ -170,12 +215,12 @@ class Revision:
         return self.phase == "draining" and self._task is not None and self._task.done()
 
     async def end(self, deadline_s: float) -> None:
-        """The whole product stops: end the runner, kindly and then not."""
+        """The whole product stops: end the runners, kindly and then not."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await self._task
-        await self._terminate(deadline_s)
+        await self._end_all(deadline_s)
 
     # --- the way up ---
 
@@ -183,7 +228,7 @@ class Revision:
         begun = time.monotonic()
         try:
             await self._load()
-            direct = await golden.replay_runner(Path(self.spec.bundle), self.socket)
+            direct = await golden.replay_runner(Path(self.spec.bundle), self._replicas[0].socket)
             self._judge(direct)
             self.golden = await self._live_replay(self)
             self._judge(self.golden)
@@ -194,7 +239,7 @@ class Revision:
             await self._fail(f"{type(error).__name__}: {error}")
         else:
             self.started_s = round(time.monotonic() - begun, 3)
-            self.reason = ""
+            self._used_at = time.monotonic()
             self.phase = "checked"
             logger.info("%s: checked after %.2f s.", self.name, self.started_s)
 
@@ -202,7 +247,11 @@ class Revision:
         """Check every file while the runner already loads them: nobody is answered before both are done."""
         check = asyncio.create_task(self._check_bundle())
         try:
-            await self._start_runner()
+            if self.spec.goal and self.spec.runtime is None and self.tuning is None:
+                await check
+                self.tuning = await tuning.measure(Path(self.spec.bundle), self.spec.goal, threads=self._threads)
+                logger.info("%s: %s", self.name, self.tuning.reason)
+            await self._replicas[0].start()
         finally:
             # A damaged file is the better reason of the two when loading has failed as well.
             await check
@@ -225,89 +274,64 @@ class Revision:
         if problem:
             raise CannotStart(problem)
 
-    async def _start_runner(self) -> None:
-        """Until the runner answers. One that dies without a reason, e.g. killed, is tried again."""
-        for attempt in range(1, _START_ATTEMPTS + 1):
-            arguments = ["--bundle", self.spec.bundle, "--socket", str(self.socket), "--threads", str(self._threads)]
-            self.socket.unlink(missing_ok=True)
-            self._process = spawn("modelkit.serving.runner", arguments, log=self.log)
-            until = time.monotonic() + LOAD_TIMEOUT_S
-            while self._process.alive() and time.monotonic() < until:
-                if self.socket.exists():
-                    await ask(str(self.socket), Ask.INFO)
-                    self.ready = True
-                    self._probed_at = time.monotonic()
-                    return
-                await asyncio.sleep(0.01)
-            if self._process.alive():
-                self._process.kill()
-                raise CannotStart(say("The model did not load within {seconds:.0f} s.", seconds=LOAD_TIMEOUT_S))
-            if self._process.returncode == EXIT_UNLOADABLE:
-                break
-            logger.warning("%s: the runner died while loading (attempt %d).", self.name, attempt)
-        raise CannotStart(self._why_unloadable())
-
-    def _why_unloadable(self) -> str:
-        with contextlib.suppress(OSError, ValueError):
-            told: str = unpack(json.loads(Path(f"{self.socket}.failed").read_text()))
-            return told
-        return both(say("The runner died while loading the model."), self._last_words())
-
-    def _last_words(self) -> str:
-        code = self._process.returncode if self._process is not None else None
-        if code is not None and code < 0:
-            return say("It was ended by signal {number}.", number=-code)
-        lines = [line for line in tail(self.log, 5) if line.strip()]
-        return say("Its last words: {words}", words=lines[-1][:200]) if code and lines else ""
-
     async def _fail(self, reason: str) -> None:
-        self.reason = reason
+        self._failure = reason
         self.phase = "failed"
-        self.ready = False
         logger.error("%s: %s", self.name, reason)
-        await self._terminate(1.0)
+        await self._end_all(1.0)
 
     # --- afterwards ---
 
-    async def _restart(self, delay_s: float) -> None:
-        await asyncio.sleep(delay_s)
-        try:
-            await self._start_runner()
-        except (CannotStart, OSError) as error:
-            # It has answered before, so it is tried again, later; `watch` sees that it does not live.
-            self.reason = said_by(error)
-            if self._process is not None:
-                self._process.kill()
-            logger.error("%s: %s", self.name, error)
-        else:
-            self.reason = ""
+    def _is_idle(self) -> bool:
+        """Whether every runner says that nobody has asked for as long as the placement allows."""
+        idle_s = self.placement.idle_s
+        if not idle_s or time.monotonic() - self._used_at < idle_s:
+            return False
+        known = [replica.info for replica in self._replicas if replica.ready]
+        return bool(known) and all(info is not None and not info.in_flight and info.idle_s > idle_s for info in known)
 
-    async def _probe(self) -> None:
-        try:
-            await ask(str(self.socket), Ask.INFO, timeout_s=PROBE_TIMEOUT_S)
-            self._missed_probes = 0
-        except OSError:
-            self._missed_probes += 1
-            if self._missed_probes >= _MAX_MISSED_PROBES and self._process is not None:
-                logger.error("%s: the runner no longer answers and is ended.", self.name)
-                self._missed_probes = 0
-                self._process.kill()
+    def _watch_sleep(self) -> None:
+        """The front leaves a file beside the socket when somebody asks."""
+        first = self._replicas[0]
+        wish = Path(f"{first.socket}.wake")
+        if not self._waking and wish.exists():
+            self._waking = True
+            first.begin()
+        elif self._waking:
+            if first.ready:
+                self.asleep = self._waking = False
+                self._used_at = time.monotonic()
+                wish.unlink(missing_ok=True)
+            else:
+                first.watch()
+
+    def _replica(self, index: int) -> Replica:
+        return Replica(
+            f"{self.name}, runner {index}", self._paths.socket(*self.key, self.spec.number, index), self._log,
+            lambda: self._arguments(index),
+        )  # fmt: skip
+
+    def _arguments(self, index: int) -> list[str]:
+        runtime = self.runtime
+        slots = runtime.slots or -(-self._threads // self.placement.replicas)
+        return [
+            "--bundle", self.spec.bundle,
+            "--socket", str(self._paths.socket(*self.key, self.spec.number, index)),
+            "--threads", str(slots),
+            "--engine", runtime.engine,
+            "--precision", runtime.precision,
+            "--max-batch", str(runtime.max_batch),
+        ]  # fmt: skip
+
+    def _background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def _drain(self) -> None:
-        await self._terminate(DRAIN_TIMEOUT_S)
-        self.ready = False
+        await self._end_all(DRAIN_TIMEOUT_S)
         logger.info("%s: drained.", self.name)
 
-    async def _terminate(self, deadline_s: float) -> None:
-        if self._process is None:
-            return
-        self._process.terminate()
-        until = time.monotonic() + deadline_s
-        while self._process.alive() and time.monotonic() < until:
-            await asyncio.sleep(0.02)
-        self._process.kill()
-        # Reaped before the socket goes, so that the removal cannot meet a runner that just binds it.
-        while self._process.alive():
-            await asyncio.sleep(0.01)
-        for path in (self.socket, Path(f"{self.socket}.failed")):
-            path.unlink(missing_ok=True)
+    async def _end_all(self, deadline_s: float) -> None:
+        await asyncio.gather(*(replica.end(deadline_s) for replica in [*self._replicas, *self._leaving]))
+        await asyncio.gather(*self._ending)

@@ -57,7 +57,8 @@ def _route_revision(revision: Revision, weight: int, shadow: int) -> RouteRevisi
     return RouteRevision(
         number=revision.spec.number,
         model=revision.spec.model,
-        socket=str(revision.socket),
+        sockets=revision.sockets,
+        asleep=revision.asleep,
         weight=weight,
         shadow=shadow,
         input_kind=input_kind(revision.manifest.request_example),

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from modelkit.serving.agent.processes import ProcessId
 from modelkit.serving.paths import write_atomic
-from modelkit.serving.plan import DesiredRevision, GoldenReplay, Limits
+from modelkit.serving.plan import DesiredRevision, GoldenReplay, Limits, Placement, Tuning
 
 logger = logging.getLogger("modelkit.serving.agent")
 
@@ -25,16 +25,19 @@ class _Model(BaseModel):
 class SavedRevision(_Model):
     spec: DesiredRevision
     checked: bool
-    process: ProcessId | None = None
+    asleep: bool = False
+    #: By replica; None for one that did not run.
+    processes: tuple[ProcessId | None, ...] = ()
     golden: GoldenReplay | None = None
     started_s: float | None = None
-    failed: str = ""
+    tuning: Tuning | None = None
 
 
 class SavedEndpoint(_Model):
     workspace: str
     name: str
     limits: Limits = Limits()
+    placement: Placement = Placement()
     weights: dict[int, int] = Field(default_factory=dict)
     weights_since: float = 0.0
     slots: tuple[int, ...] = ()

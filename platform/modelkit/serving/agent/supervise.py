@@ -33,6 +33,7 @@ from modelkit.serving.plan import (
     Limits,
     ObservedEndpoint,
     ObservedSet,
+    Placement,
     Point,
     Start,
     plan,
@@ -53,6 +54,7 @@ class EndpointState:
     """An endpoint as this host has it. `weights` is where traffic points; it outlives a failed deployment."""
 
     limits: Limits = field(default_factory=Limits)
+    placement: Placement = field(default_factory=Placement)
     weights: dict[int, int] = field(default_factory=dict)
     revisions: dict[int, Revision] = field(default_factory=dict)
     weights_since: float = 0.0
@@ -108,15 +110,17 @@ class Agent:
         self._report()
 
     async def _act(self) -> None:
+        self._adopt_settings()
         drains: list[Revision] = []
         for action in plan(self._desired.endpoints, self._actual()):
             drains.extend(self._apply(action))
-        self._adopt_limits()
         self._prune()
         # Traffic first, and confirmed by the front, so that nobody is sent to a runner that drains.
         if await self._push_routing():
             for revision in drains:
                 revision.drain()
+            for revision in self._revisions():
+                revision.settle()
 
     def _apply(self, action: Action) -> list[Revision]:
         endpoint = self._endpoints.setdefault(action.endpoint, EndpointState())
@@ -183,11 +187,13 @@ class Agent:
     def _wanted(self, key: EndpointKey) -> DesiredEndpoint | None:
         return next((endpoint for endpoint in self._desired.endpoints if endpoint.key == key), None)
 
-    def _adopt_limits(self) -> None:
+    def _adopt_settings(self) -> None:
         for wanted in self._desired.endpoints:
             endpoint = self._endpoints.setdefault(wanted.key, EndpointState())
-            endpoint.limits = wanted.limits
+            endpoint.limits, endpoint.placement = wanted.limits, wanted.placement
             endpoint.slots = reslot(endpoint.slots, endpoint.weights) if wanted.sticky else ()
+            for revision in endpoint.revisions.values():
+                revision.limits, revision.placement = wanted.limits, wanted.placement
 
     def _actual(self) -> dict[EndpointKey, Actual]:
         return {
@@ -201,7 +207,16 @@ class Agent:
         return (revision for endpoint in self._endpoints.values() for revision in endpoint.revisions.values())
 
     def _revision(self, key: EndpointKey, spec: DesiredRevision) -> Revision:
-        return Revision(self._paths, key, spec, self._replay_live, threads=self._threads)
+        endpoint = self._endpoints[key]
+        return Revision(
+            self._paths,
+            key,
+            spec,
+            self._replay_live,
+            limits=endpoint.limits,
+            placement=endpoint.placement,
+            threads=self._threads,
+        )
 
     async def _replay_live(self, revision: Revision) -> GoldenReplay:
         """Offer the revision to the front without traffic, and ask it there."""
@@ -247,7 +262,11 @@ class Agent:
         for saved in self._saved.endpoints:
             key = (saved.workspace, saved.name)
             endpoint = self._endpoints[key] = EndpointState(
-                saved.limits, dict(saved.weights), weights_since=saved.weights_since, slots=saved.slots
+                saved.limits,
+                saved.placement,
+                dict(saved.weights),
+                weights_since=saved.weights_since,
+                slots=saved.slots,
             )
             for old in saved.revisions:
                 revision = endpoint.revisions[old.spec.number] = self._revision(key, old.spec)
@@ -259,6 +278,7 @@ class Agent:
                 workspace=key[0],
                 name=key[1],
                 limits=endpoint.limits,
+                placement=endpoint.placement,
                 weights=endpoint.weights,
                 weights_since=endpoint.weights_since,
                 slots=endpoint.slots,
@@ -304,7 +324,7 @@ class Agent:
         if wanted is None or wanted.state == "stopped":
             return "stopped"
         routed = [endpoint.revisions[n] for n in endpoint.weights if n in endpoint.revisions]
-        answering = [revision for revision in routed if revision.status == "live"]
+        answering = [revision for revision in routed if revision.status in ("live", "asleep")]
         failed = [
             r
             for r in wanted.revisions

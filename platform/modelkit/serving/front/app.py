@@ -247,10 +247,10 @@ class Front:
             return unavailable(
                 "endpoint_stopped", f"{endpoint.name} is stopped.", "Start it on its page or by the API."
             )
-        if any(target.link.is_open for target in endpoint.weighted):
+        if any(target.answers for target in endpoint.weighted):
             return {"name": endpoint.name, "ready": True}
         for target in endpoint.weighted:
-            target.link.open()
+            target.open()
         return unavailable(
             "endpoint_not_ready", f"{endpoint.name} does not answer yet.", "Try again soon.", retry_after_s=1
         )
@@ -265,7 +265,7 @@ class Front:
             if workspace is None or owner == workspace:
                 for number, target in sorted(endpoint.by_number.items()):
                     labels = f'workspace="{owner}",endpoint="{name}",revision="{number}"'
-                    lines.append(f"tuneyard_serving_up{{{labels}}} {int(target.link.is_open)}")
+                    lines.append(f"tuneyard_serving_up{{{labels}}} {int(target.answers)}")
         if workspace is None:
             lines += [
                 "# HELP tuneyard_serving_connections Open connections.",

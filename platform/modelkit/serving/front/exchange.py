@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from modelkit.serving.front.app import Front
     from modelkit.serving.front.links import Link
 
-REPLY_TIMEOUT_S = 60.0
 _MAX_TRIES = 4
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -72,6 +71,7 @@ class Exchange:
         "_infer",
         "_infer_id",
         "_inputs",
+        "_link",
         "_outputs",
         "_payload",
         "_pinned",
@@ -106,6 +106,7 @@ class Exchange:
         self._payload = b""
         self._inputs = 0
         self._target: Target | None = None
+        self._link: Link | None = None
         self._tries = 0
         self._refusing: set[Link] = set()
         self.deadline = 0.0
@@ -128,7 +129,7 @@ class Exchange:
         self._check(inputs, target.revision.input_kind)
         self._inputs = len(inputs)
         self._payload = orjson.dumps(inputs)
-        self.deadline = time.monotonic() + REPLY_TIMEOUT_S
+        self.deadline = time.monotonic() + self._endpoint.limits.timeout_s
         self._send(target)
 
     # --- the body ---
@@ -192,7 +193,7 @@ class Exchange:
             return None
         if self._pinned is not None:
             target = endpoint.by_number.get(self._pinned)
-            return target if target is not None and target.link not in self._refusing else None
+            return target if target is not None and target.link(self._refusing) is not None else None
         return endpoint.pick(self._refusing, self._request.headers)
 
     def _why_nobody(self) -> Problem:
@@ -216,13 +217,15 @@ class Exchange:
     def _send(self, target: Target) -> None:
         self._tries += 1
         self._target = target
-        target.link.send(self._ask, self._payload, self)
+        self._link = target.link(self._refusing)
+        assert self._link is not None  # noqa: S101  `_choose` gives no target without one
+        self._link.send(self._ask, self._payload, self)
 
     def lost(self, *, connected: bool) -> None:
         """The runner went away before it replied."""
         self._failed()
-        if not connected and self._target is not None:
-            self._refusing.add(self._target.link)
+        if not connected and self._link is not None:
+            self._refusing.add(self._link)
         self._again()
 
     def _again(self) -> None:
@@ -237,8 +240,8 @@ class Exchange:
     def replied(self, reply: Reply) -> None:
         if reply.status is Status.OK:
             self._answer(reply)
-        elif reply.status is Status.DRAINING and self._target is not None:
-            self._refusing.add(self._target.link)
+        elif reply.status is Status.DRAINING and self._link is not None:
+            self._refusing.add(self._link)
             self._again()
         elif reply.status is Status.INVALID:
             self._refuse(_invalid("inputs", reply.body.decode(errors="replace")[:500], "Mend the input.").problem)

@@ -6,6 +6,7 @@ Does not know HTTP or revisions: a `Caller` is told either the reply or that the
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Protocol
 
 from modelkit.serving.wire import Ask, BadFrame, FrameProtocol, Reply, parse_reply, request_frame
@@ -34,10 +35,29 @@ class Link:
         self._pending: dict[int, Caller] = {}
         self._next_id = 0
         self._retired = False
+        self._asleep = False
 
     @property
     def is_open(self) -> bool:
         return self._protocol is not None
+
+    @property
+    def load(self) -> int:
+        """Requests on their way to or in the runner."""
+        return len(self._pending) + len(self._waiting)
+
+    @property
+    def asleep(self) -> bool:
+        """Whether the runner sleeps: requests wait here, and a file beside the socket asks the agent to wake it."""
+        return self._asleep
+
+    @asleep.setter
+    def asleep(self, value: bool) -> None:
+        self._asleep = value
+        if value:
+            self._close_if_done()
+        elif self._waiting:
+            self.open()
 
     def open(self) -> None:
         """Begin to connect, unless connected or connecting."""
@@ -47,7 +67,10 @@ class Link:
     def send(self, ask: Ask, payload: bytes, caller: Caller) -> None:
         if self._protocol is None:
             self._waiting.append((ask, payload, caller))
-            self.open()
+            if self._asleep:
+                Path(f"{self.path}.wake").touch()
+            else:
+                self.open()
             return
         self._next_id = (self._next_id + 1) & 0xFFFFFFFF
         self._pending[self._next_id] = caller
@@ -56,7 +79,10 @@ class Link:
     def expire(self, now: float) -> list[Caller]:
         """Callers whose deadline has passed; they are told nothing more by this link."""
         late = [request_id for request_id, caller in self._pending.items() if caller.deadline < now]
-        return [self._pending.pop(request_id) for request_id in late]
+        gone = [waiting for waiting in self._waiting if waiting[2].deadline < now]
+        for waiting in gone:
+            self._waiting.remove(waiting)
+        return [self._pending.pop(request_id) for request_id in late] + [caller for _, _, caller in gone]
 
     def retire(self) -> None:
         """Close once the last reply has come: the revision gets no more requests."""
@@ -86,14 +112,15 @@ class Link:
         self._close_if_done()
 
     def _close_if_done(self) -> None:
-        if self._retired and self._protocol is not None and not self._pending and not self._waiting:
+        unused = self._retired or self._asleep
+        if unused and self._protocol is not None and not self._pending and not self._waiting:
             self._protocol.close()
 
     def _received(self, request_id: int, reply: Reply) -> None:
         caller = self._pending.pop(request_id, None)
         if caller is not None:
             caller.replied(reply)
-        if self._retired:
+        if self._retired or self._asleep:
             self._close_if_done()
 
     def _lost(self, protocol: _LinkProtocol) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from modelkit.serving.front.links import Link
 from modelkit.serving.front.table import Endpoint, Target
 from modelkit.serving.picks import label_indices, label_scores
 from modelkit.serving.wire import Ask, Reply, Status
@@ -33,6 +34,7 @@ MAX_EXAMPLES = 100
 MAX_LABEL_PAIRS = 4096
 MAX_INPUT_CHARS = 1000
 
+_NONE: set[Link] = set()
 _PairKey = tuple[str, str, int, int]
 
 
@@ -70,10 +72,13 @@ class Mirror:
         if flying >= MAX_IN_FLIGHT:
             pair.dropped += 1
             return
+        link = shadow.link(_NONE)
+        if link is None:
+            return
         self._in_flight[where] = flying + 1
         pair.sent += 1
         copy = Copy(self, endpoint, champion, shadow, payload, picks, request_id)
-        shadow.link.send(Ask.PREDICT, payload, copy)
+        link.send(Ask.PREDICT, payload, copy)
 
     def ended(self, copy: Copy, reply: Reply | None) -> None:
         """A copy has its reply, or will never get one."""

@@ -17,16 +17,33 @@ ANY_WORKSPACE = "*"
 
 
 class Target:
-    """A revision with the link to its runner, and its tally while it is compared with others."""
+    """A revision with the links to its runners, and its tally while it is compared with others."""
 
-    __slots__ = ("answer_tail", "link", "revision", "tally")
+    __slots__ = ("answer_tail", "links", "revision", "tally")
 
-    def __init__(self, revision: RouteRevision, link: Link) -> None:
+    def __init__(self, revision: RouteRevision, links: list[Link]) -> None:
         self.revision = revision
-        self.link = link
+        self.links = links
         self.tally: Tally | None = None
         # What follows the outputs in every answer of this revision; only the request id is missing.
         self.answer_tail = f',"model":"{revision.model}","revision":{revision.number},"request_id":"'.encode()
+
+    @property
+    def answers(self) -> bool:
+        """Whether a request would be answered, if only after its runner has been woken."""
+        return any(link.is_open or link.asleep for link in self.links)
+
+    def link(self, without: set[Link]) -> Link | None:
+        """The link with the least to do that is not in `without`."""
+        if len(self.links) == 1:
+            return None if self.links[0] in without else self.links[0]
+        usable = [link for link in self.links if link not in without]
+        return min(usable, key=lambda link: (not link.is_open, link.load), default=None)
+
+    def open(self) -> None:
+        for link in self.links:
+            if not link.asleep:
+                link.open()
 
 
 class Endpoint:
@@ -46,8 +63,8 @@ class Endpoint:
         self._salt = f"{route.workspace}/{route.name}".encode()[-64:]
 
     def pick(self, without: set[Link], headers: Mapping[bytes, bytes]) -> Target | None:
-        """A revision with traffic whose link is not in `without`; None when there is none."""
-        choices = [t for t in self.weighted if t.link not in without] if without else self.weighted
+        """A revision with traffic and a link that is not in `without`; None when there is none."""
+        choices = [t for t in self.weighted if t.link(without) is not None] if without else self.weighted
         if len(choices) < 2:
             return choices[0] if choices else None
         if self._named_by and self._slots:
@@ -82,19 +99,23 @@ class Table:
         for route in routing.routes:
             targets = []
             for revision in route.revisions:
-                link = links.get(revision.socket)
-                if link is None:
-                    link = links[revision.socket] = Link(revision.socket)
-                link.unretire()
-                used.add(revision.socket)
-                targets.append(Target(revision, link))
+                mine = []
+                for socket in revision.sockets:
+                    link = links.get(socket)
+                    if link is None:
+                        link = links[socket] = Link(socket)
+                    link.unretire()
+                    link.asleep = revision.asleep
+                    mine.append(link)
+                used.update(revision.sockets)
+                targets.append(Target(revision, mine))
             self.endpoints[(route.workspace, route.name)] = Endpoint(route, targets)
         for path in links.keys() - used:
             links.pop(path).retire()
         compared = set()
         for endpoint in self.endpoints.values():
             for target in endpoint.weighted:
-                target.link.open()
+                target.open()
                 if len(endpoint.weighted) > 1:
                     key = (endpoint.workspace, endpoint.name, target.revision.number)
                     target.tally = tallies.of(key, target.revision.labels)

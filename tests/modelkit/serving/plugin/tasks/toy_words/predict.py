@@ -1,4 +1,7 @@
-"""Scores each label by how often its word occurs. Some words make it misbehave: {sleep}, {fail}, {invalid}, {die}."""
+"""Scores each label by how often its word occurs.
+
+Some words make it misbehave: {sleep}, {hang}, {grow}, {fail}, {invalid}, {die}.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ class Predictor:
         time.sleep(weights.get("load_s", 0.0))
         self.labels: list[str] = json.loads((bundle / "manifest.json").read_text())["labels"]
         self.bias: float = weights["bias"]
+        self.leak: list[bytes] = []
 
     def warmup(self) -> None:
         self.predict(["warm"])
@@ -34,19 +38,23 @@ class Predictor:
     def forward(self, batch: list[str]) -> list[list[float]]:
         if any("{sleep}" in text for text in batch):
             time.sleep(0.3)
+        if any("{hang}" in text for text in batch):
+            time.sleep(3600)
+        if any("{grow}" in text for text in batch):
+            self.leak.append(os.urandom(300_000_000))
         if any("{fail}" in text for text in batch):
             raise ArithmeticError("asked to fail")
         if any("{die}" in text for text in batch):
             os._exit(9)
         return [[text.split().count(label) + i * self.bias for i, label in enumerate(self.labels)] for text in batch]
 
-    def postprocess(self, raw: list[list[float]]) -> list[dict[str, Any]]:
+    def postprocess(self, raw: list[list[float]], *, scores: bool = True) -> list[dict[str, Any]]:
         answers = []
         for row in raw:
             powers = [math.exp(value) for value in row]
-            scores = dict(zip(self.labels, (power / sum(powers) for power in powers), strict=True))
-            best = max(scores, key=lambda label: scores[label])
-            answers.append({"label": best, "score": scores[best], "scores": scores})
+            shares = dict(zip(self.labels, (power / sum(powers) for power in powers), strict=True))
+            best = max(shares, key=lambda label: shares[label])
+            answers.append({"label": best, "score": shares[best]} | ({"scores": shares} if scores else {}))
         return answers
 
     def predict(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:

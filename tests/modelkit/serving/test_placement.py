@@ -1,0 +1,142 @@
+"""What an endpoint may take of its host: runners side by side, memory, time, and nothing at all while nobody asks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import httpx
+
+from tests.modelkit.serving.toys import TOKEN, Host, revision, running, wait_until
+
+
+def gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+# --- replicas ---
+
+
+def test_replicas_share_the_work_and_one_killed_fails_no_request(host: Host, first: Path) -> None:
+    host.apply(running("intents", revision(1, first), replicas=3))
+    host.wait_for("intents", "live")
+    pids = wait_until(lambda: len(found := host.revision("intents").pids) == 3 and found, what="three runners")
+
+    async def scenario() -> list[int]:
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        async with httpx.AsyncClient(headers=headers, timeout=20, trust_env=False) as client:
+
+            async def caller() -> list[int]:
+                url = f"{host.url}/predict/intents"
+                return [(await client.post(url, json={"inputs": ["card"]})).status_code for _ in range(60)]
+
+            callers = [asyncio.create_task(caller()) for _ in range(8)]
+            await asyncio.sleep(0.1)
+            os.kill(pids[1], signal.SIGKILL)
+            return [status for statuses in await asyncio.gather(*callers) for status in statuses]
+
+    assert set(asyncio.run(scenario())) == {200}
+    back = wait_until(lambda: len(found := host.revision("intents").pids) == 3 and pids[1] not in found and found)
+    assert set(back) > {pids[0], pids[2]}
+    host.apply(running("intents", revision(1, first), replicas=1))
+    wait_until(lambda: host.revision("intents").pids == (pids[0],), what="the end of two runners")
+    wait_until(lambda: all(gone(pid) for pid in back[1:]), what="the end of two processes")
+    assert host.predict("intents").status_code == 200
+
+
+def test_replicas_are_adopted_by_the_next_agent(host: Host, first: Path) -> None:
+    host.apply(running("intents", revision(1, first), replicas=2))
+    host.wait_for("intents", "live")
+    pids = wait_until(lambda: len(found := host.revision("intents").pids) == 2 and found, what="two runners")
+    host.kill_agent()
+    host.start_agent()
+    host.wait_for("intents", "live")
+    assert host.revision("intents").pids == pids
+
+
+# --- memory and time ---
+
+
+def test_a_runner_that_takes_too_much_memory_is_started_anew_and_others_go_on(host: Host, first: Path) -> None:
+    host.apply(running("greedy", revision(1, first), memory_mb=250), running("modest", revision(1, first)))
+    host.wait_for("greedy", "live")
+    host.wait_for("modest", "live")
+    pid, other = host.pid_of("greedy", 1), host.pid_of("modest", 1)
+    assert host.predict("greedy", "{grow}").status_code == 200
+    wait_until(lambda: gone(pid), what="the end of the greedy runner")
+    wait_until(lambda: host.predict("greedy").status_code == 200, what="its return")
+    assert host.pid_of("modest", 1) == other
+    assert host.revision("greedy").restarts == 1
+    assert "MB of memory, of 250 MB" in host.agent_log()
+
+
+def test_a_batch_that_hangs_is_504_and_its_runner_is_started_anew(host: Host, first: Path) -> None:
+    host.apply(running("stuck", revision(1, first), timeout_s=1), running("other", revision(1, first)))
+    host.wait_for("stuck", "live")
+    host.wait_for("other", "live")
+    pid = host.pid_of("stuck", 1)
+    answer = host.predict("stuck", "{hang}")
+    # Whichever comes first: the time-out, or the end of the runner, which is not tried again for ever.
+    assert answer.status_code in (503, 504)
+    assert answer.json()["error"]["code"] in ("model_timeout", "runner_down")
+    wait_until(lambda: gone(pid), what="the end of the hanging runner")
+    wait_until(lambda: host.predict("stuck").status_code == 200, what="its return")
+    assert host.predict("other").status_code == 200
+
+
+# --- sleep ---
+
+
+def test_an_idle_endpoint_sleeps_and_the_first_request_wakes_it_and_waits(host: Host, first: Path) -> None:
+    host.apply(running("intents", revision(1, first), idle_s=1))
+    host.wait_for("intents", "live")
+    pid = host.pid_of("intents", 1)
+    wait_until(lambda: host.revision("intents").status == "asleep", what="sleep")
+    wait_until(lambda: gone(pid), what="the end of the runner")
+    with host.client() as client:
+        assert client.get("/v2/models/intents/ready").json()["ready"] is True
+    seen = host.endpoint("intents")
+    assert seen is not None
+    assert seen.status == "live"
+    answers = [host.predict("intents") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert host.pid_of("intents", 1) != pid
+
+
+def test_many_callers_wake_a_sleeper_once(host: Host, first: Path) -> None:
+    host.apply(running("intents", revision(1, first), idle_s=1))
+    host.wait_for("intents", "live")
+    wait_until(lambda: host.revision("intents").status == "asleep", what="sleep")
+
+    async def scenario() -> list[int]:
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        async with httpx.AsyncClient(headers=headers, timeout=20, trust_env=False) as client:
+            url = f"{host.url}/predict/intents"
+            asked = [client.post(url, json={"inputs": [f"card {i}"]}) for i in range(20)]
+            return [answer.status_code for answer in await asyncio.gather(*asked)]
+
+    assert asyncio.run(scenario()) == [200] * 20
+    assert len(host.revision("intents").pids) == 1
+
+
+def test_a_sleeper_stays_asleep_over_the_agents_death_and_wakes_after(host: Host, first: Path) -> None:
+    host.apply(running("intents", revision(1, first), idle_s=1))
+    host.wait_for("intents", "live")
+    wait_until(lambda: host.revision("intents").status == "asleep" and not host.revision("intents").pids, what="sleep")
+    host.kill_agent()
+    host.start_agent()
+    assert host.revision("intents").status == "asleep"
+    assert host.predict("intents").status_code == 200
+
+
+def test_a_busy_endpoint_does_not_fall_asleep(host: Host, first: Path) -> None:
+    host.apply(running("intents", revision(1, first), idle_s=1), running("clock", revision(1, first), idle_s=1))
+    host.wait_for("intents", "live")
+    host.wait_for("clock", "live")
+    pid = host.pid_of("intents", 1)
+    # The other one, asked by nobody, tells when a sleeper would have slept.
+    while host.revision("clock").status != "asleep":
+        assert host.predict("intents").status_code == 200
+    assert host.pid_of("intents", 1) == pid
