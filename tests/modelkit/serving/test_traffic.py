@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from modelkit.serving.front.mirror import FLUSH_EVERY_S, MAX_FILES
 from modelkit.serving.plan import DesiredEndpoint, DesiredRevision, RevisionTally
 from tests.modelkit.serving.toys import WORKSPACE, Host, make_bundle, revision, wait_until
 
@@ -212,3 +214,19 @@ def test_copies_follow_their_share(host: Host, first: Path, biased: Path) -> Non
             client.post("/predict/intents", json={"inputs": ["refund"]})
     wait_until(lambda: total(host, "compared") >= 10)
     assert total(host, "sent") + total(host, "dropped") < 80
+
+
+def test_files_that_nobody_takes_in_are_bounded_and_counts_wait(host: Host, first: Path, biased: Path) -> None:
+    host.apply(shadowed(first, biased))
+    wait_until(lambda: (e := host.endpoint("intents")) and [r.status for r in e.revisions] == ["live", "live"])
+    host.paths.shadow.mkdir(exist_ok=True)
+    waiting = [host.paths.shadow / f"{i}.json" for i in range(MAX_FILES)]
+    for path in waiting:
+        path.write_text('{"pairs": []}')
+    for _ in range(5):
+        host.predict("intents", "refund refund")
+    time.sleep(2 * FLUSH_EVERY_S)
+    assert len(list(host.paths.shadow.iterdir())) == MAX_FILES
+    for path in waiting:
+        path.unlink()
+    wait_until(lambda: total(host, "compared") == 5)
