@@ -76,7 +76,9 @@ class Numbers(BaseModel):
         for i, count in enumerate(now.buckets):
             self.buckets[i] += count - (before.buckets[i] if before else 0)
         for label, count in now.labels.items():
-            self.labels[label] = self.labels.get(label, 0) + count - (before.labels.get(label, 0) if before else 0)
+            new = count - (before.labels.get(label, 0) if before else 0)
+            if new:
+                self.labels[label] = self.labels.get(label, 0) + new
 
 
 class Check(BaseModel):

@@ -48,13 +48,14 @@ def _differs(endpoint: Endpoint, seen: ObservedEndpoint | None, current: bool) -
 
 def _sync_endpoint(endpoint: Endpoint, seen: ObservedEndpoint | None, current: bool) -> None:
     numbers = {revision.number: revision for revision in seen.revisions} if seen is not None else {}
+    # The traffic had moved before this was heard, so that comes first in the list.
+    if seen is not None:
+        _note_moved(endpoint, seen)
     for revision in endpoint.revisions.all():
         observed = numbers.get(revision.number)
         status = _next_status(revision, observed, current)
         if status is not None:
             _move(endpoint, revision, status, observed)
-    if seen is not None:
-        _note_moved(endpoint, seen)
     if not current:
         return
     shares = _fallback_shares(endpoint, seen)

@@ -80,10 +80,11 @@ def _check(check: dict[str, Any]) -> dict[str, Any]:
         "p95": _("95th percentile"),
         "distance": _("Distance of its labels"),
     }
-    formats = {"crashes": "{:.0f}", "errors": "{:.1%}", "p95": "{:.1f} ms", "distance": "{:.2f}"}
+    formats = {"crashes": "{:.0f}", "errors": "{:.1f} %", "p95": "{:.1f} ms", "distance": "{:.2f}"}
+    scale = 100 if check["bound"] == "errors" else 1
 
     def shown(value: float | None) -> str:
-        return "–" if value is None else formats[check["bound"]].format(value)
+        return "–" if value is None else formats[check["bound"]].format(value * scale)
 
     return {
         "title": titles[check["bound"]],
