@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
@@ -25,8 +26,11 @@ class _CandidateForm(forms.Form):
         label=_("Name"), max_length=60, required=False, help_text=_("What you call the revision, such as candidate.")
     )
 
-    def __init__(self, endpoint: Endpoint, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, auto_id=f"id_{self.prefix_}_%s", **kwargs)
+    #: Two of these forms are on one page.
+    id_stem = "candidate"
+
+    def __init__(self, endpoint: Endpoint, data: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(data, auto_id=f"id_{self.id_stem}_%s", **kwargs)
         self.label_suffix = ""
         versions = ModelVersion.objects.filter(model__workspace=endpoint.workspace, model__task=endpoint.task)
         serving = {revision.model_version_id for revision in endpoint.revisions.all() if revision.weight == 100}
@@ -47,8 +51,6 @@ class _CandidateForm(forms.Form):
             ),
         ]
 
-    prefix_ = "candidate"
-
     @property
     def has_candidates(self) -> bool:
         return bool(self.fields["candidate"].choices)  # type: ignore[attr-defined]
@@ -57,15 +59,15 @@ class _CandidateForm(forms.Form):
 class CanaryForm(_CandidateForm):
     """Course and bounds; the bounds' fields, limits and texts are those of `judging.Bounds`."""
 
-    prefix_ = "canary"
+    id_stem = "canary"
     steps = forms.CharField(label=_("Steps"), help_text=_("Rising shares in percent; the last one is 100."))
     step_s = forms.CharField(
         label=_("Seconds at each step"), widget=forms.NumberInput(attrs={"min": 1}), help_text=_("At least so long.")
     )
 
-    def __init__(self, endpoint: Endpoint, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, endpoint: Endpoint, data: Mapping[str, Any] | None = None) -> None:
         defaults = {"steps": ", ".join(str(step) for step in STEPS), "step_s": STEP_S, **Bounds().model_dump()}
-        super().__init__(endpoint, *args, initial=defaults, **kwargs)
+        super().__init__(endpoint, data, initial=defaults)
         for name, known in Bounds.model_json_schema()["properties"].items():
             number = forms.NumberInput(attrs={"min": known["minimum"], "max": known["maximum"], "step": "any"})
             self.fields[name] = forms.CharField(
@@ -76,7 +78,7 @@ class CanaryForm(_CandidateForm):
 class ShadowForm(_CandidateForm):
     """What to copy the traffic to, how much of it, and whether to keep texts."""
 
-    prefix_ = "shadow"
+    id_stem = "shadow"
     percent = forms.CharField(
         label=_("Share of the requests in percent"),
         initial=100,
