@@ -258,8 +258,9 @@ def traffic_set(
             traffic_point(locked, weights, by.user)
         if moves or kept != locked.sticky:
             Endpoint.objects.filter(pk=locked.pk).update(sticky=kept)
-            timeline_note(locked, "traffic", by.user, weights=weights, details={"sticky": kept or "none"})
-            details = {"weights": {str(number): weight for number, weight in weights.items()}, "sticky": kept or "none"}
+            stays = {} if kept == locked.sticky else {"sticky": kept or "none"}
+            timeline_note(locked, "traffic", by.user, weights=weights, details=stays)
+            details = {"weights": {str(number): weight for number, weight in weights.items()}, **stays}
             audit_record(by=by, action="endpoint.traffic", target=locked.name, details=details)
             desired_changed()
     return endpoint_by_name(by.workspace, endpoint.name)

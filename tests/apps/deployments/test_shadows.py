@@ -141,12 +141,11 @@ def test_differences_are_bounded_and_old_ones_go(
     endpoint: Endpoint, home: Path, team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shadows, "KEEP_DIFFERENCES", 3)
-    monkeypatch.setattr(shadows, "KEEP_DAYS", 100_000)
     shadows.shadow_set(by=team.developer.identity, endpoint=endpoint, model="intents@2")
     put(home / "shadow", "1.json", batch(endpoint, *[(f"text {i}", "card", "refund") for i in range(8)]))
     shadows.batches_take(home / "shadow")
     assert [row.input for row in selectors.shadow_differences(endpoint)] == ["text 7", "text 6", "text 5"]
-    monkeypatch.setattr(shadows, "KEEP_DAYS", 1)
+    monkeypatch.setattr(shadows, "KEEP_DAYS", 0)
     put(home / "shadow", "2.json", batch(endpoint, agreed=1))
     shadows.batches_take(home / "shadow")
     assert not ShadowDifference.objects.exists()
