@@ -44,7 +44,7 @@ def measure(folder: Path, runtime: Runtime, goal: Goal, *, seconds: float) -> Ca
         cause = f"{type(error).__name__}: {error}"[:300]
         return Candidate(runtime=runtime, reason=say("It cannot run this model: {error}", error=cause))
     replay = golden.compare(expected.outputs, given)
-    reason = golden.verdict(replay, bundle.read(folder))
+    reason = golden.verdict(replay, bundle.read(folder), runtime)
     if not reason and goal == "exact" and (replay.agree < replay.total or replay.max_drift > EXACT_DRIFT):
         reason = say(
             "A probability differs by up to {drift:.4f}; exact answers allow {allowed:g}.",

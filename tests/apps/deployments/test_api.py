@@ -7,8 +7,9 @@ import time
 import httpx
 import pytest
 
-from apps.deployments.applying import deployment_apply
+from apps.deployments.applying import deployment_apply, desired_set
 from apps.deployments.models import DesiredState, Endpoint, Revision
+from modelkit.serving.plan import Runtime
 from tests.apps.deployments.conftest import VersionMake
 from tests.modelkit.serving.toys import Host
 from tests.personas import Team, call
@@ -29,7 +30,8 @@ def test_the_whole_life_over_rest(team: Team, settings: object) -> None:
     assert {"name", "status", "url", "revisions"} <= body.keys()
     assert (body["name"], body["status"]) == ("intents", "pending")
     assert body["url"].endswith("/predict/intents")
-    assert body["revisions"] == [{"number": 1, "model": "intents@1", "weight": 100, "status": "pending", "reason": ""}]
+    (only,) = body["revisions"]
+    assert (only["number"], only["model"], only["weight"], only["status"]) == (1, "intents@1", 100, "pending")
     assert team.developer.api("POST", "/endpoints/intents/revisions", {"model": "intents@1"}).status_code == 200
     second = team.developer.api("POST", "/endpoints/intents/revisions", {"model": "intents@2"})
     assert second.status_code == 201
@@ -119,11 +121,11 @@ def test_the_same_key_makes_one_endpoint(team: Team) -> None:
 
 def test_title_and_limits_are_changed_one_by_one(team: Team) -> None:
     made = team.developer.api("POST", "/endpoints", MODEL).json()
-    assert made["limits"] == {"max_batch": 256, "max_bytes": 1_000_000}
+    assert made["limits"] == {"max_batch": 256, "max_bytes": 1_000_000, "timeout_s": 60}
     generation = DesiredState.objects.get().generation
     changed = team.developer.api("PATCH", "/endpoints/intents", {"limits": {"max_batch": 8}})
     assert changed.status_code == 200, changed.content
-    assert changed.json()["limits"] == {"max_batch": 8, "max_bytes": 1_000_000}
+    assert changed.json()["limits"] == {"max_batch": 8, "max_bytes": 1_000_000, "timeout_s": 60}
     assert DesiredState.objects.get().generation == generation + 1
     titled = team.developer.api("PATCH", "/endpoints/intents", {"title": "Tickets"}).json()
     assert (titled["title"], titled["limits"]["max_batch"]) == ("Tickets", 8)
@@ -135,7 +137,51 @@ def test_title_and_limits_are_changed_one_by_one(team: Team) -> None:
     assert Endpoint.objects.get().limits == {}
     timeline = team.viewer.api("GET", "/endpoints/intents/timeline").json()["items"]
     assert [entry["kind"] for entry in timeline] == ["limits", "limits", "create"]
-    assert timeline[1]["details"]["limits"] == {"max_batch": 8, "max_bytes": 1_000_000}
+    assert timeline[1]["details"]["limits"] == {"max_batch": 8, "max_bytes": 1_000_000, "timeout_s": 60}
+
+
+def test_placement_is_changed_beside_the_limits_and_reaches_the_desired_set(team: Team) -> None:
+    made = team.developer.api("POST", "/endpoints", MODEL).json()
+    assert made["placement"] == {"replicas": 1, "memory_mb": 0, "idle_s": 0}
+    body = {"placement": {"replicas": 2, "idle_s": 600}, "limits": {"timeout_s": 5}}
+    changed = team.developer.api("PATCH", "/endpoints/intents", body)
+    assert changed.json()["placement"] == {"replicas": 2, "memory_mb": 0, "idle_s": 600}
+    (desired,) = desired_set().endpoints
+    assert (desired.placement.replicas, desired.placement.idle_s, desired.limits.timeout_s) == (2, 600, 5)
+    refused = team.developer.api("PATCH", "/endpoints/intents", {"placement": {"replicas": 99}})
+    assert refused.status_code == 422
+    kinds = [entry["kind"] for entry in team.viewer.api("GET", "/endpoints/intents/timeline").json()["items"]]
+    assert sorted(kinds) == ["create", "limits", "placement"]
+
+
+def test_a_goal_is_measured_and_the_user_may_override_the_choice(team: Team, host: Host) -> None:
+    made = team.developer.api("POST", "/endpoints", {**MODEL, "goal": "latency"})
+    assert made.status_code == 201, made.content
+    deployment_apply()
+    (live,) = team.viewer.api("GET", "/endpoints/intents").json()["revisions"]
+    assert (live["status"], live["goal"]) == ("live", "latency")
+    assert live["runtime"]["engine"] == "onnxruntime"
+    assert live["tuning"]["candidates"][0]["passes"] is True
+    assert "onnxruntime" in live["tuning"]["reason"]
+    # What was measured is kept: the next start of the host measures nothing.
+    assert desired_set().endpoints[0].revisions[0].runtime is not None
+    page = team.viewer.browser().get("/endpoints/intents/?tab=traffic").content.decode()
+    assert "Runtimes measured for revision 1" in page
+    assert "cannot run this model" in page
+    fixed = {**MODEL, "runtime": {"engine": "onnxruntime", "slots": 1}}
+    del fixed["name"]
+    assert team.developer.api("POST", "/endpoints/intents/revisions", fixed).status_code == 201
+    assert desired_set().endpoints[0].revisions[0].runtime == Runtime(slots=1)
+    # The same again is deployed already; by another runtime it is not.
+    assert team.developer.api("POST", "/endpoints/intents/revisions", fixed).status_code == 200
+
+
+def test_an_unknown_engine_or_goal_is_refused_by_name(team: Team) -> None:
+    team.developer.api("POST", "/endpoints", MODEL)
+    for wrong, field in (({"runtime": {"engine": "warp"}}, "engine"), ({"goal": "beauty"}, "goal")):
+        refused = team.developer.api("POST", "/endpoints/intents/revisions", {"model": "intents@2", **wrong})
+        assert refused.status_code == 422
+        assert any(field in name for name in refused.json()["error"]["fields"])
 
 
 def test_limits_reach_the_serving_port_without_a_restart(team: Team, host: Host) -> None:

@@ -9,6 +9,7 @@ from apps.core.errors import Conflict, Forbidden, Invalid, NotFound
 from apps.deployments import selectors, services
 from apps.deployments.models import DesiredState, Endpoint, Revision, RevisionStatus
 from apps.registry.services import alias_set
+from modelkit.serving.plan import Candidate, Runtime, Tuning
 from tests.apps.deployments.conftest import VersionMake
 from tests.personas import Team
 
@@ -186,3 +187,39 @@ def test_a_version_behind_an_endpoint_cannot_be_deleted(team: Team, endpoint: En
         version_delete(by=team.maintainer.identity, version=Revision.objects.get().model_version)
     assert caught.value.code == "in_use"
     assert "intents" in caught.value.message
+
+
+# --- runtimes ---
+
+
+def measured(endpoint: Endpoint) -> None:
+    rows = (
+        Candidate(runtime=Runtime(slots=2), passes=True),
+        Candidate(runtime=Runtime(engine="openvino", slots=2), passes=True),
+        Candidate(runtime=Runtime(engine="openvino", precision="bf16", slots=2), reason="It drifts."),
+    )
+    tuning = Tuning(goal="latency", candidates=rows, chosen=0, reason="The fastest.")
+    Revision.objects.filter(endpoint=endpoint, number=1).update(goal="latency", tuning=tuning.model_dump(mode="json"))
+
+
+def test_another_measured_runtime_is_deployed_as_a_revision_of_its_own(team: Team, endpoint: Endpoint) -> None:
+    measured(endpoint)
+    chosen = {"by": team.developer.identity, "endpoint": again(endpoint), "number": 1}
+    revision, created = services.runtime_choose(**chosen, candidate=1)
+    assert created
+    assert (revision.number, revision.model_version.ref) == (2, "intents@1")
+    assert selectors.effective_runtime(revision) == Runtime(engine="openvino", slots=2)
+    assert weights(endpoint) == {1: 0, 2: 100}
+
+
+def test_a_runtime_that_did_not_pass_or_was_not_measured_cannot_be_chosen(team: Team, endpoint: Endpoint) -> None:
+    chosen = {"by": team.developer.identity, "endpoint": endpoint, "number": 1}
+    with pytest.raises(Invalid, match="no such measurement"):
+        services.runtime_choose(**chosen, candidate=0)
+    measured(endpoint)
+    chosen["endpoint"] = again(endpoint)
+    with pytest.raises(Invalid, match="It drifts"):
+        services.runtime_choose(**chosen, candidate=2)
+    with pytest.raises(Invalid, match="no such measurement"):
+        services.runtime_choose(**chosen, candidate=3)
+    assert weights(endpoint) == {1: 100}

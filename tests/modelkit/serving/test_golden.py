@@ -8,7 +8,7 @@ import pytest
 
 from modelkit.bundle import Manifest
 from modelkit.serving.agent.golden import verdict
-from modelkit.serving.plan import GoldenReplay
+from modelkit.serving.plan import GoldenReplay, Runtime
 
 
 def manifest(**parity: Any) -> Manifest:
@@ -23,8 +23,8 @@ def replay(agree: int, drift: float) -> GoldenReplay:
 
 
 def test_a_model_as_trained_may_only_round_differently() -> None:
-    assert verdict(replay(64, 0.0001), manifest()) == ""
-    assert "64 of 64" in verdict(replay(64, 0.02), manifest())
+    assert verdict(replay(64, 0.0001), manifest(), Runtime()) == ""
+    assert "64 of 64" in verdict(replay(64, 0.02), manifest(), Runtime())
 
 
 @pytest.mark.parametrize(
@@ -32,10 +32,17 @@ def test_a_model_as_trained_may_only_round_differently() -> None:
 )
 def test_a_variant_is_held_to_what_was_measured_when_it_was_made(agree: int, drift: float, passes: bool) -> None:
     made = manifest(golden=64, agree=57, max_drift=0.2, mean_drift=0.01, ok=True)
-    assert (verdict(replay(agree, drift), made) == "") is passes
+    assert (verdict(replay(agree, drift), made, Runtime()) == "") is passes
 
 
 def test_the_first_few_answers_of_a_variant_are_judged_by_their_drift() -> None:
     made = manifest(golden=64, agree=64, max_drift=0.05, mean_drift=0.01, ok=True)
-    assert verdict(GoldenReplay(total=8, agree=7, max_drift=0.06), made) == ""
-    assert verdict(GoldenReplay(total=8, agree=8, max_drift=0.9), made) != ""
+    assert verdict(GoldenReplay(total=8, agree=7, max_drift=0.06), made, Runtime()) == ""
+    assert verdict(GoldenReplay(total=8, agree=8, max_drift=0.9), made, Runtime()) != ""
+
+
+@pytest.mark.parametrize(
+    ("agree", "drift", "passes"), [(64, 0.02, True), (62, 0.02, True), (61, 0.02, False), (64, 0.05, False)]
+)
+def test_lower_precision_may_drift_a_little_more_and_change_few_labels(agree: int, drift: float, passes: bool) -> None:
+    assert (verdict(replay(agree, drift), manifest(), Runtime(engine="openvino", precision="bf16")) == "") is passes

@@ -270,7 +270,7 @@ class Revision:
     def _judge(self, replay: GoldenReplay) -> None:
         assert self.manifest is not None  # noqa: S101  read by _check_bundle
         self.golden = replay
-        problem = golden.verdict(replay, self.manifest)
+        problem = golden.verdict(replay, self.manifest, self.runtime)
         if problem:
             raise CannotStart(problem)
 
