@@ -78,7 +78,23 @@ def rollback_target(endpoint: Endpoint) -> Revision | None:
     if main is None:
         return None
     before = [r for r in endpoint.revisions.all() if r.number < main.number and r.live_at is not None]
+    tried = _only_tried(endpoint) if before else set()
+    before = [revision for revision in before if revision.number not in tried]
     return max(before, key=lambda revision: revision.number, default=None)
+
+
+def _only_tried(endpoint: Endpoint) -> set[int]:
+    """Revisions that were a canary or a shadow and never got all the traffic: nothing to go back to."""
+    tried, led = set(), set()
+    kinds = ("canary", "shadow", "create", "deploy", "canary_end", "traffic")
+    for kind, number, details in endpoint.timeline.filter(kind__in=kinds).values_list("kind", "revision", "details"):
+        if kind in ("canary", "shadow"):
+            tried.add(number)
+        elif kind in ("create", "deploy") or details.get("outcome") == "promoted":
+            led.add(number)
+        elif kind == "traffic":
+            led |= {int(other) for other, weight in details.get("weights", {}).items() if weight == 100}
+    return tried - led
 
 
 def canary_open(endpoint: Endpoint) -> Canary | None:

@@ -353,6 +353,25 @@ def test_rolling_back_ends_it_and_so_does_stopping(team: Team, endpoint: Endpoin
     assert weights(endpoint) == {1: 100}
 
 
+def test_nobody_goes_back_to_what_was_only_tried(team: Team, endpoint: Endpoint) -> None:
+    by = team.developer.identity
+    start(team, endpoint)
+    canaries.canary_abort(by=by, endpoint=endpoint)
+    services.revision_create(by=by, endpoint=again(endpoint), model="intents@3")
+    target = selectors.rollback_target(again(endpoint))
+    assert target is not None
+    assert target.number == 1
+    # One that was promoted is as good as deployed.
+    Revision.objects.filter(number=3).update(status="live", live_at=timezone.now())
+    canaries.canary_start(by=by, endpoint=again(endpoint), model="intents@2")
+    Revision.objects.filter(number=4).update(status="live", live_at=timezone.now())
+    canaries.canary_promote(by=by, endpoint=endpoint)
+    services.revision_create(by=by, endpoint=again(endpoint), model="intents@1")
+    target = selectors.rollback_target(again(endpoint))
+    assert target is not None
+    assert target.number == 4
+
+
 def test_deleting_the_endpoint_takes_it_along(team: Team, endpoint: Endpoint) -> None:
     start(team, endpoint)
     services.endpoint_delete(by=team.maintainer.identity, endpoint=again(endpoint))
