@@ -92,6 +92,7 @@ def _try(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         # A task without a widget of its own is asked in text.
         "widget": spec.widget if spec is not None and spec.widget in ("text",) else "text",
         "try_form": TryForm(initial={"text": text}),
+        "embeds": bool(manifest.get("embedding_width")),
         "languages": LANGUAGES,
         "language": language,
         "snippet": snippet(language, url=context["url"], example={"inputs": example.get("inputs", [])[:2]}),

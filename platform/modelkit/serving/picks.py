@@ -21,7 +21,7 @@ def pack_picks(outputs: Sequence[Mapping[str, Any]], index_of: Mapping[str, int]
     try:
         indices = [index_of[row["label"]] for row in outputs]
         return struct.pack(f"={len(indices)}H{len(indices)}f", *indices, *[row["score"] for row in outputs])
-    except (KeyError, TypeError, struct.error):
+    except (KeyError, IndexError, TypeError, struct.error):
         return b""
 
 

@@ -260,6 +260,9 @@ class RouteRevision(_Strict):
     input_kind: InputKind
     labels: tuple[str, ...] = ()
     request_example: dict[str, Any] = Field(default_factory=dict)
+    #: 0: the bundle gives no embeddings.
+    embedding_width: int = 0
+    created_at: str = ""
 
 
 class Route(_Strict):

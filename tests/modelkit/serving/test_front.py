@@ -263,11 +263,6 @@ def test_addresses(client: httpx.Client, method: str, path: str, status: int) ->
         assert answer.headers["allow"]
 
 
-def test_a_compressed_body_is_refused_by_name(client: httpx.Client) -> None:
-    answer = client.post("/predict/intents", content=b"\x1f\x8b", headers={"content-encoding": "gzip"})
-    assert (answer.status_code, error(answer)["code"]) == (415, "unsupported_encoding")
-
-
 def test_more_than_the_queue_holds_is_429_with_retry_after(host: Host) -> None:
     async def scenario() -> list[httpx.Response]:
         headers = {"authorization": f"Bearer {TOKEN}"}

@@ -42,13 +42,13 @@ class _Control(FrameProtocol):
             self.transport.write(reply_frame(request_id, reply))
 
 
-async def serve(listener: socket.socket, routing_file: Path, control: Path) -> None:
+async def serve(listener: socket.socket, routing_file: Path, control: Path, control_url: str) -> None:
     """Serve until SIGTERM, then answer what has come."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    front = Front(routing_file)
+    front = Front(routing_file, control_url=control_url)
     front.reload()
     server = await loop.create_server(lambda: Connection(front), sock=listener, backlog=1024)
     control.unlink(missing_ok=True)
@@ -82,11 +82,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fd", type=int, required=True, help="a listening TCP socket")
     parser.add_argument("--routing", type=Path, required=True, help="routing.json")
     parser.add_argument("--control", type=Path, required=True, help="path of the control socket")
+    parser.add_argument(
+        "--control-url",
+        default=os.environ.get("TUNEYARD_CONTROL_URL", ""),
+        help="where the platform's web answers, for loading and unloading over the Open Inference Protocol",
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     listener = socket.socket(fileno=options.fd)
     listener.setblocking(False)
-    uvloop.run(serve(listener, options.routing, options.control))
+    uvloop.run(serve(listener, options.routing, options.control, options.control_url))
     return 0
 
 

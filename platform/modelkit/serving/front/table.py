@@ -95,6 +95,7 @@ class Table:
         self.endpoints: dict[tuple[str, str], Endpoint] = {}
         self._keys = {key.sha256: (key.workspace, key.expires_at) for key in routing.keys}
         self._internal = routing.internal
+        self._max_bytes: dict[str, int] = {}
         used: set[str] = set()
         for route in routing.routes:
             targets = []
@@ -110,6 +111,7 @@ class Table:
                 used.update(revision.sockets)
                 targets.append(Target(revision, mine))
             self.endpoints[(route.workspace, route.name)] = Endpoint(route, targets)
+            self._max_bytes[route.workspace] = max(route.limits.max_bytes, self.max_bytes_of(route.workspace))
         for path in links.keys() - used:
             links.pop(path).retire()
         compared = set()
@@ -121,6 +123,10 @@ class Table:
                     target.tally = tallies.of(key, target.revision.labels)
                     compared.add(key)
         tallies.keep(compared)
+
+    def max_bytes_of(self, workspace: str) -> int:
+        """The largest body that any endpoint of the workspace takes."""
+        return self._max_bytes.get(workspace, 0)
 
     def workspace_of(self, authorization: bytes | None) -> str | None:
         """The workspace whose key this header carries; None for no key, an unknown or an expired one."""
