@@ -78,14 +78,15 @@ def rollback_target(endpoint: Endpoint) -> Revision | None:
     if main is None:
         return None
     before = [r for r in endpoint.revisions.all() if r.number < main.number and r.live_at is not None]
-    tried = _only_tried(endpoint) if before else set()
+    tried = _only_tried(endpoint)
     before = [revision for revision in before if revision.number not in tried]
     return max(before, key=lambda revision: revision.number, default=None)
 
 
-def _only_tried(endpoint: Endpoint) -> set[int]:
+def _only_tried(endpoint: Endpoint) -> set[int | None]:
     """Revisions that were a canary or a shadow and never got all the traffic: nothing to go back to."""
-    tried, led = set(), set()
+    tried: set[int | None] = set()
+    led: set[int | None] = set()
     kinds = ("canary", "shadow", "create", "deploy", "canary_end", "traffic")
     for kind, number, details in endpoint.timeline.filter(kind__in=kinds).values_list("kind", "revision", "details"):
         if kind in ("canary", "shadow"):
