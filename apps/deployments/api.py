@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from django.http import HttpRequest
@@ -13,7 +14,9 @@ from apps.core.idempotency import idempotent
 from apps.core.pagination import Page, PageQuery, page_of
 from apps.deployments import keeping, selectors, services
 from apps.deployments.models import Endpoint
+from apps.deployments.presenting import moment_of
 from apps.deployments.schemas import (
+    AnsweredOut,
     EndpointIn,
     EndpointOut,
     EndpointPatch,
@@ -22,11 +25,15 @@ from apps.deployments.schemas import (
     KeyOut,
     KeyPatch,
     RevisionIn,
+    RevisionPatch,
     TimelineOut,
+    TimelinePage,
     TrafficIn,
 )
+from apps.deployments.traffic_api import router as traffic_router
 
 router = Router(tags=["Endpoints"])
+router.add_router("", traffic_router)
 Name = Annotated[str, Path(max_length=63)]
 KeyId = Annotated[str, Path(max_length=12)]
 
@@ -93,16 +100,34 @@ def revision_create(request: HttpRequest, name: Name, payload: RevisionIn) -> St
         by=caller(request),
         endpoint=_get(request, name),
         model=payload.model,
+        name=payload.name,
         goal=payload.goal,
         runtime=payload.runtime,
     )
     return Status(201 if created else 200, EndpointOut.of(_get(request, name)))
 
 
+@router.patch("/endpoints/{name}/revisions/{number}", response=EndpointOut, summary="Name a revision")
+@require(Role.DEVELOPER)
+def revision_rename(
+    request: HttpRequest, name: Name, number: Annotated[int, Path(ge=1, le=2_147_483_647)], payload: RevisionPatch
+) -> EndpointOut:
+    endpoint = services.revision_rename(
+        by=caller(request), endpoint=_get(request, name), number=number, name=payload.name
+    )
+    return EndpointOut.of(endpoint)
+
+
 @router.patch("/endpoints/{name}/traffic", response=EndpointOut, summary="Share the traffic between revisions")
 @require(Role.DEVELOPER)
 def traffic_set(request: HttpRequest, name: Name, payload: TrafficIn) -> EndpointOut:
-    endpoint = services.traffic_set(by=caller(request), endpoint=_get(request, name), weights=payload.revisions)
+    endpoint = services.traffic_set(
+        by=caller(request),
+        endpoint=_get(request, name),
+        weights=payload.revisions,
+        sticky=payload.sticky,
+        names=payload.names,
+    )
     return EndpointOut.of(endpoint)
 
 
@@ -127,11 +152,33 @@ def endpoint_start(request: HttpRequest, name: Name) -> EndpointOut:
     return EndpointOut.of(services.endpoint_start(by=caller(request), endpoint=_get(request, name)))
 
 
-@router.get("/endpoints/{name}/timeline", response=Page[TimelineOut], summary="What happened at an endpoint")
+@router.get(
+    "/endpoints/{name}/timeline",
+    response=TimelinePage,
+    summary="What happened at an endpoint, and what answered at a moment",
+    description="With `at` the list ends at that moment, and `answered` has the revisions to which traffic pointed "
+    "then, as the serving agent reported it.",
+)
 @require(Role.VIEWER)
-def timeline_list(request: HttpRequest, name: Name, page: Query[PageQuery]) -> Page[TimelineOut]:
-    rows, cursor = page_of(selectors.timeline_of(_get(request, name)), page)
-    return Page[TimelineOut](items=[TimelineOut.of(row) for row in rows], next=cursor)
+def timeline_list(
+    request: HttpRequest,
+    name: Name,
+    page: Query[PageQuery],
+    at: Annotated[
+        datetime | None, Query(description="ISO 8601; without an offset it is in the installation's time zone.")
+    ] = None,
+) -> TimelinePage:
+    endpoint = _get(request, name)
+    entries = selectors.timeline_of(endpoint)
+    moment = moment_of(at) if at is not None else None
+    if moment is not None:
+        entries = entries.filter(at__lte=moment)
+    rows, cursor = page_of(entries, page)
+    return TimelinePage(
+        items=[TimelineOut.of(row, endpoint) for row in rows],
+        next=cursor,
+        answered=AnsweredOut.of(endpoint, moment) if moment is not None else None,
+    )
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------

@@ -9,14 +9,16 @@ import logging
 import time
 
 from django.conf import settings
+from django.db.models import Q
 
 from apps.core.errors import AppError, Unavailable
 from apps.deployments.backend import serving_backend
+from apps.deployments.changing import revision_move, timeline_note
 from apps.deployments.keys import keys_note_use, keys_push
 from apps.deployments.models import DesiredState, Endpoint, Revision, RevisionStatus
 from apps.deployments.observing import deployment_sync
 from apps.deployments.selectors import effective_runtime
-from apps.deployments.services import revision_move, timeline_note
+from apps.deployments.watching import traffic_watch
 from apps.registry.bundles import bundle_ensure_local
 from modelkit import bundle
 from modelkit.errors import UserError
@@ -27,6 +29,8 @@ logger = logging.getLogger(__name__)
 #: How long to follow the agent after a change. What takes longer is seen by the next repetition.
 FOLLOW_S = 30.0
 _LOOK_EVERY_S = 0.1
+#: The queue has one worker: a canary must not be left alone while a model loads.
+_WATCH_EVERY_S = 2.0
 _STALE_S = 15.0
 
 
@@ -36,7 +40,7 @@ def deployment_apply(*, follow_s: float = FOLLOW_S) -> None:
     keys_push()
     keys_note_use()
     until = time.monotonic() + follow_s
-    stated = -1
+    stated, watched = -1, 0.0
     while True:
         generation = _generation()
         if generation != stated:
@@ -50,6 +54,9 @@ def deployment_apply(*, follow_s: float = FOLLOW_S) -> None:
         if observed is not None and desired is not None and time.time() - observed.updated_at < _STALE_S:
             current = observed.generation == desired.generation and _generation() == stated
             deployment_sync(observed, current=current)
+            if time.monotonic() - watched >= _WATCH_EVERY_S:
+                traffic_watch(observed)
+                watched = time.monotonic()
         else:
             current = False
         if (current and _generation() == stated and not _under_way()) or time.monotonic() >= until:
@@ -67,13 +74,15 @@ def desired_set() -> DesiredSet:
 
 
 def _desired_endpoint(endpoint: Endpoint) -> DesiredEndpoint:
-    revisions = sorted((r for r in endpoint.revisions.all() if r.weight > 0), key=lambda r: r.number)
+    revisions = sorted((r for r in endpoint.revisions.all() if r.wanted), key=lambda r: r.number)
     return DesiredEndpoint(
         workspace=endpoint.workspace.public_id,
         name=endpoint.name,
         state="running" if endpoint.running else "stopped",
         revisions=tuple(_desired_revision(r) for r in revisions if _is_here(r)),
         limits=Limits.model_validate(endpoint.limits),
+        sticky=endpoint.sticky,
+        shadow_inputs=endpoint.shadow_inputs,
         placement=Placement.model_validate(endpoint.placement),
         sampling=Sampling.model_validate(endpoint.sampling),
     )
@@ -87,6 +96,7 @@ def _desired_revision(revision: Revision) -> DesiredRevision:
         bundle=str(settings.BUNDLES_DIR / version.bundle_digest),
         digest=version.bundle_digest,
         weight=revision.weight,
+        shadow=revision.shadow,
         goal=revision.goal,
         runtime=effective_runtime(revision),
     )
@@ -105,8 +115,9 @@ def _is_here(revision: Revision) -> bool:
 
 def _bundles_fetch() -> None:
     """Bring the bundles of new revisions to this host; what can never come fails its revision, with the reason."""
-    waiting = Revision.objects.filter(status=RevisionStatus.PENDING, weight__gt=0, endpoint__running=True)
-    for revision in waiting.select_related("endpoint__workspace", "model_version__model__workspace"):
+    waiting = Revision.objects.filter(status=RevisionStatus.PENDING, endpoint__running=True)
+    wanted = waiting.filter(Q(weight__gt=0) | Q(shadow__gt=0))
+    for revision in wanted.select_related("endpoint__workspace", "model_version__model__workspace"):
         try:
             bundle_ensure_local(revision.model_version)
         except Unavailable as error:

@@ -196,10 +196,19 @@ def sampling_of(data: QueryDict) -> dict[str, Any]:
 
 
 def traffic_of(data: QueryDict) -> dict[str, Any]:
-    """Shares from fields `weight-<revision>`; raises Invalid for one that is no whole number."""
+    """Shares and names from fields `weight-<revision>` and `name-<revision>`, and what keeps callers.
+
+    Raises Invalid for a share that is no whole number.
+    """
     shares = {name.removeprefix("weight-"): str(data[name]) for name in data if name.startswith("weight-")}
+    names = {key.removeprefix("name-"): str(data[key]) for key in data if key.startswith("name-")}
+    sticky = data.get("sticky")
     try:
-        return {"weights": {int(number): int(value or 0) for number, value in shares.items() if number.isdigit()}}
+        return {
+            "weights": {int(number): int(value or 0) for number, value in shares.items() if number.isdigit()},
+            "names": {int(number): value for number, value in names.items() if number.isdigit()},
+            "sticky": f"header:{data.get('sticky-header', '').strip()}" if sticky == "header" else sticky,
+        }
     except ValueError:
         raise Invalid(gettext("A share is a whole number of percent."), hint=gettext("Shares add up to 100.")) from None
 

@@ -6,13 +6,14 @@ Idempotent: the same report twice changes nothing the second time.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
+from apps.deployments.changing import desired_changed, revision_move, timeline_note
 from apps.deployments.models import Endpoint, EndpointStatus, Revision, RevisionStatus
-from apps.deployments.services import desired_changed, revision_move, timeline_note
 from modelkit.serving.plan import EndpointKey, ObservedEndpoint, ObservedRevision, ObservedSet
 
 _RUNNING = (
@@ -39,12 +40,17 @@ def deployment_sync(observed: ObservedSet, *, current: bool) -> None:
 def _differs(endpoint: Endpoint, seen: ObservedEndpoint | None, current: bool) -> bool:
     if current and (endpoint.status != _status(endpoint, seen) or _fallback_shares(endpoint, seen)):
         return True
+    if seen is not None and endpoint.answering != _answering(seen):
+        return True
     numbers = {revision.number: revision for revision in seen.revisions} if seen is not None else {}
     return any(_next_status(revision, numbers.get(revision.number), current) for revision in endpoint.revisions.all())
 
 
 def _sync_endpoint(endpoint: Endpoint, seen: ObservedEndpoint | None, current: bool) -> None:
     numbers = {revision.number: revision for revision in seen.revisions} if seen is not None else {}
+    # The traffic had moved before this was heard, so that comes first in the list.
+    if seen is not None:
+        _note_moved(endpoint, seen)
     for revision in endpoint.revisions.all():
         observed = numbers.get(revision.number)
         status = _next_status(revision, observed, current)
@@ -68,7 +74,7 @@ def _status(endpoint: Endpoint, seen: ObservedEndpoint | None) -> EndpointStatus
 def _next_status(revision: Revision, seen: ObservedRevision | None, current: bool) -> RevisionStatus | None:
     """The state that a revision's row should move to; None to stay."""
     if seen is None:
-        gone = current and revision.weight == 0 and revision.status in _RUNNING
+        gone = current and not revision.wanted and revision.status in _RUNNING
         stopped = current and not revision.endpoint.running and revision.status in _RUNNING
         return RevisionStatus.STOPPED if gone or stopped else None
     status = RevisionStatus(seen.status)
@@ -78,7 +84,7 @@ def _next_status(revision: Revision, seen: ObservedRevision | None, current: boo
     if revision.status == RevisionStatus.FAILED and status != RevisionStatus.LIVE:
         return None
     # Desired again while its old runner still drains: it will start anew.
-    if status == RevisionStatus.DRAINING and revision.weight > 0 and revision.endpoint.running:
+    if status == RevisionStatus.DRAINING and revision.wanted and revision.endpoint.running:
         return None
     # A failure seen before a restart was asked for is not the answer to it.
     if status == RevisionStatus.FAILED and not current:
@@ -104,6 +110,31 @@ def _move(endpoint: Endpoint, revision: Revision, status: RevisionStatus, seen: 
         timeline_note(endpoint, "live", None, revision, details=details)
     elif status == RevisionStatus.FAILED:
         timeline_note(endpoint, "failed", None, revision, details={"reason": reason})
+        if revision.shadow:
+            # Copies that reach nobody are of no use, and the endpoint would stay degraded for them.
+            Revision.objects.filter(pk=revision.pk).update(shadow=0)
+            desired_changed()
+
+
+def _answering(seen: ObservedEndpoint) -> dict[str, Any]:
+    """Where traffic points, as the row keeps it; what was noted before stays while no agent has moved it."""
+    weights = {str(number): weight for number, weight in sorted(seen.weights.items())}
+    return {"weights": weights, "since": seen.weights_since}
+
+
+def _note_moved(endpoint: Endpoint, seen: ObservedEndpoint) -> None:
+    """Write down where traffic went, and when, once for each move."""
+    kept = Endpoint.objects.select_for_update().filter(pk=endpoint.pk).values_list("answering", flat=True).first()
+    now = _answering(seen)
+    if kept is None or kept == now:
+        return
+    Endpoint.objects.filter(pk=endpoint.pk).update(answering=now)
+    if seen.weights == {int(number): weight for number, weight in kept.get("weights", {}).items()}:
+        return
+    models = {str(revision.number): revision.model_version.ref for revision in endpoint.revisions.all()}
+    at = datetime.fromtimestamp(seen.weights_since, UTC) if seen.weights_since else timezone.now()
+    details = {"models": {number: models.get(number, "") for number in now["weights"]}}
+    timeline_note(endpoint, "moved", None, weights=seen.weights, details=details, at=at)
 
 
 def _fallback_shares(endpoint: Endpoint, seen: ObservedEndpoint | None) -> dict[int, int]:

@@ -20,8 +20,8 @@ from apps.deployments import selectors
 from apps.deployments.backend import serving_backend
 from apps.deployments.forms import KeyForm, SamplingForm, SettingsForm, TryForm
 from apps.deployments.models import Endpoint, EndpointStatus, RevisionStatus
-from apps.deployments.presenting import timeline_rows
 from apps.deployments.snippets import LANGUAGES, snippet
+from apps.deployments.traffic_pages import shadow_tab, timeline_tab, traffic_tab
 from modelkit import catalog
 from modelkit.serving.plan import Tuning
 
@@ -32,6 +32,7 @@ TABS: Mapping[str, tuple[str | Promise, str]] = {
     "try": (_("Try it"), ""),
     "monitor": (_("Monitor"), "endpoint_monitor"),
     "traffic": (_("Traffic"), ""),
+    "shadow": (_("Shadow"), ""),
     "requests": (_("Requests"), "endpoint_requests"),
     "timeline": (_("Timeline"), ""),
     "logs": (_("Logs"), ""),
@@ -103,22 +104,18 @@ def _try(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _traffic(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """What was measured for the main revision, with the row that it runs by."""
+    """Shares, canary and shadow; what was measured for the main revision, with the row that it runs by."""
+    shown = traffic_tab(request, context)
     main = context["main"]
     if main is None or main.tuning is None:
-        return {}
+        return shown
     tuning = Tuning.model_validate(main.tuning)
     return {
+        **shown,
         "tuning": tuning,
         "candidates": list(enumerate(tuning.candidates)),
         "runtime": selectors.effective_runtime(main),
     }
-
-
-def _timeline(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    entries = selectors.timeline_of(context["endpoint"])
-    page = Paginator(entries, PER_PAGE).get_page(request.GET.get("page"))
-    return {"page": page, "events": timeline_rows(page)}
 
 
 def _logs(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +150,8 @@ def _settings(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 BUILDERS: Mapping[str, Callable[[HttpRequest, dict[str, Any]], dict[str, Any]]] = {
     "try": _try,
     "traffic": _traffic,
-    "timeline": _timeline,
+    "shadow": shadow_tab,
+    "timeline": timeline_tab,
     "logs": _logs,
     "keys": _keys,
     "settings": _settings,

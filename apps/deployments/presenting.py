@@ -1,27 +1,45 @@
-"""The timeline in words."""
+"""The timeline in words, and moments as people give them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from apps.core.errors import Invalid
 from apps.core.wording import told
-from apps.deployments.models import TimelineEntry
+from apps.deployments.models import CanaryStatus, Endpoint, TimelineEntry
+from apps.deployments.selectors import version_of_entry
 from apps.deployments.services import SETTINGS
 from modelkit.serving.plan import Sampling
 
 _TONES = {"live": "good", "failed": "failed", "stop": "warning", "rollback": "warning"}
+_OUTCOME_TONES = {"promoted": "good", "rolled_back": "failed", "aborted": "warning"}
 
 
-def timeline_rows(entries: Iterable[TimelineEntry]) -> list[dict[str, Any]]:
+def moment_of(at: datetime) -> datetime:
+    """The moment that is meant; without an offset it is in the time zone now active. Raises Invalid."""
+    try:
+        aware = at if timezone.is_aware(at) else timezone.make_aware(at)
+        aware.astimezone(UTC)
+    except (OverflowError, ValueError):
+        message = _("There is no such moment.")
+        raise Invalid(message, fields={"at": message}, hint=_("An example is 2026-11-17T14:05.")) from None
+    return aware
+
+
+def timeline_rows(entries: Iterable[TimelineEntry], endpoint: Endpoint) -> list[dict[str, Any]]:
     """What the page shows of each entry: sentence, tone, and who."""
     return [
         {
             "at": entry.at,
             "actor": entry.actor.username if entry.actor else "",
-            "tone": _TONES.get(entry.kind, ""),
+            "tone": _OUTCOME_TONES.get(entry.details.get("outcome", ""), "") or _TONES.get(entry.kind, ""),
+            "numbers": entry.details.get("numbers"),
+            "version": version_of_entry(entry, endpoint),
             "sentence": _sentence(entry),
             "note": _detail(entry),
         }
@@ -43,18 +61,55 @@ def _sentence(entry: TimelineEntry) -> str:
         "limits": _("Limits changed"),
         "placement": _("Placement changed"),
         "sampling": _("Request log changed"),
+        "name": _("Revision %(number)s (%(ref)s) named"),
+        "moved": _("Traffic has moved"),
+        "canary": _("Canary started with revision %(number)s (%(ref)s)"),
+        "canary_step": _step(entry),
+        "canary_end": _outcome(entry),
+        "shadow": _("Revision %(number)s (%(ref)s) gets copies of the traffic"),
+        "shadow_end": _("Revision %(number)s (%(ref)s) gets no more copies"),
     }
     return sentences.get(entry.kind, entry.kind) % names
 
 
+def _step(entry: TimelineEntry) -> str:
+    said = {
+        "pause": _("Canary revision %(number)s (%(ref)s) held at its share"),
+        "resume": _("Canary revision %(number)s (%(ref)s) rises again"),
+    }
+    return said.get(entry.details.get("what", ""), _("Canary revision %(number)s (%(ref)s) passed a step"))
+
+
+def _outcome(entry: TimelineEntry) -> str:
+    said = {
+        CanaryStatus.PROMOTED.value: _("Canary revision %(number)s (%(ref)s) promoted"),
+        CanaryStatus.ABORTED.value: _("Canary revision %(number)s (%(ref)s) aborted"),
+    }
+    return said.get(entry.details.get("outcome", ""), _("Canary revision %(number)s (%(ref)s) taken back"))
+
+
+def _shares(weights: dict[str, int]) -> str:
+    return ", ".join(
+        _("revision %(number)s: %(share)s %%") % {"number": number, "share": share}
+        for number, share in sorted(weights.items(), key=lambda item: int(item[0]))
+        if share
+    )
+
+
 def _detail(entry: TimelineEntry) -> str:
     details = entry.details
+    if entry.kind == "moved":
+        return _shares(details.get("weights", {})) or _("nobody answers")
+    if entry.kind == "name":
+        return str(details.get("name", ""))
+    if entry.kind == "canary":
+        return " → ".join(f"{share} %" for share in details.get("steps", []))
+    if entry.kind == "canary_step" and details.get("share"):
+        return _("to %(share)s %%") % {"share": details["share"]}
+    if entry.kind == "shadow":
+        return _("%(percent)s %% of the requests") % {"percent": details.get("percent")}
     if entry.kind == "traffic":
-        shares = ", ".join(
-            _("revision %(number)s: %(share)s %%") % {"number": number, "share": share}
-            for number, share in sorted(details.get("weights", {}).items(), key=lambda item: int(item[0]))
-            if share
-        )
+        shares = _shares(details.get("weights", {}))
         why = _(" (what answered before, since the new revision failed)") if details.get("why") == "fallback" else ""
         return shares + why
     if entry.kind in SETTINGS:

@@ -13,6 +13,7 @@ from apps.deployments import selectors
 from apps.deployments.backend import serving_backend
 from apps.deployments.keeping import MAX_KEY_DAYS, MAX_LIMITS
 from apps.deployments.models import Endpoint, EndpointKey, Revision, TimelineEntry
+from apps.deployments.selectors import answered_at, version_of_entry
 from modelkit.serving.plan import Goal, Limits, Placement, Runtime, Sampling
 
 _MODEL = Field(description="A version: intents@2, or intents@champion.", max_length=140)
@@ -53,8 +54,15 @@ class RevisionIn(Schema):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     model: str = _MODEL
+    name: str = Field("", max_length=60, description="What people call the revision, such as candidate.")
     goal: Goal = _GOAL
     runtime: Runtime | None = _RUNTIME
+
+
+class RevisionPatch(Schema):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(max_length=60, description="Empty takes the name away.")
 
 
 Number = Annotated[int, Field(ge=1, le=2_147_483_647)]
@@ -67,14 +75,24 @@ class TrafficIn(Schema):
     revisions: dict[Number, Share] = Field(
         description="Shares in percent by revision; they add up to 100.", max_length=100
     )
+    names: dict[Number, Annotated[str, Field(max_length=60)]] = Field(
+        {}, description="What people call revisions, such as candidate.", max_length=100
+    )
+    sticky: str | None = Field(
+        None,
+        max_length=80,
+        description="What keeps a caller on one revision: none, key, or header:X-User-Id. Left out, it stays as it is.",
+    )
 
 
 class RevisionOut(Schema):
     model_config = ConfigDict(protected_namespaces=())
 
     number: int
+    name: str
     model: str
     weight: int = Field(description="Desired share of the traffic in percent.")
+    shadow: int = Field(description="Percent of the traffic that is copied to it; its answers reach nobody.")
     status: str
     reason: str
     goal: Goal
@@ -85,8 +103,10 @@ class RevisionOut(Schema):
     def of(cls, revision: Revision) -> RevisionOut:
         return cls(
             number=revision.number,
+            name=revision.name,
             model=revision.model_version.ref,
             weight=revision.weight,
+            shadow=revision.shadow,
             status=revision.status,
             reason=told(revision.reason),
             goal=cast(Goal, revision.goal),
@@ -102,6 +122,7 @@ class EndpointOut(Schema):
     status: str
     url: str = Field(description="Where predictions are asked for, with a token of this workspace.")
     revisions: list[RevisionOut]
+    sticky: str = Field(description="none, key, or header:NAME.")
     limits: Limits
     placement: Placement
     sampling: Sampling
@@ -118,6 +139,7 @@ class EndpointOut(Schema):
             status=endpoint.status,
             url=serving_backend().endpoint(endpoint.workspace.public_id, endpoint.name),
             revisions=[RevisionOut.of(revision) for revision in endpoint.revisions.all()],
+            sticky=endpoint.sticky or "none",
             limits=Limits.model_validate(endpoint.limits),
             placement=Placement.model_validate(endpoint.placement),
             sampling=Sampling.model_validate(endpoint.sampling),
@@ -198,15 +220,73 @@ class TimelineOut(Schema):
     kind: str
     revision: int | None
     model_ref: str
-    details: dict[str, Any]
+    mlflow_run_id: str | None = Field(description="The run that made the version.")
+    dataset: str | None = Field(description="The dataset version that it was trained on.")
+    details: dict[str, Any] = Field(description="`numbers`: requests, errors, p50 and p95 of the endpoint then.")
 
     @classmethod
-    def of(cls, entry: TimelineEntry) -> TimelineOut:
+    def of(cls, entry: TimelineEntry, endpoint: Endpoint) -> TimelineOut:
+        version = version_of_entry(entry, endpoint)
         return cls(
             at=entry.at,
             actor=entry.actor.username if entry.actor else None,
             kind=entry.kind,
             revision=entry.revision,
             model_ref=entry.model_ref,
+            mlflow_run_id=(version.mlflow_run_id or None) if version else None,
+            dataset=version.dataset_version.ref if version and version.dataset_version else None,
             details=told(entry.details),
         )
+
+
+class AnsweredRevision(Schema):
+    model_config = ConfigDict(protected_namespaces=())
+
+    number: int
+    name: str
+    model: str
+    weight: int
+    mlflow_run_id: str | None
+    dataset: str | None
+
+
+class AnsweredOut(Schema):
+    """Where traffic pointed at a moment, as the serving agent reported it, not as it was wished."""
+
+    at: datetime
+    since: datetime | None = Field(description="When the traffic had come there; null before anything was reported.")
+    until: datetime | None = Field(description="When it moved on; null while it has not.")
+    revisions: list[AnsweredRevision] = Field(description="None: nobody answered.")
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, at: datetime) -> AnsweredOut:
+        held, following = answered_at(endpoint, at)
+        weights = held.details.get("weights", {}) if held is not None else {}
+        models = held.details.get("models", {}) if held is not None else {}
+        rows = {str(revision.number): revision for revision in endpoint.revisions.all()}
+        revisions = []
+        for number, weight in sorted(weights.items(), key=lambda item: int(item[0])):
+            revision = rows.get(number)
+            version = revision.model_version if revision is not None else None
+            revisions.append(
+                AnsweredRevision(
+                    number=int(number),
+                    name=revision.name if revision is not None else "",
+                    model=models.get(number, ""),
+                    weight=weight,
+                    mlflow_run_id=(version.mlflow_run_id or None) if version else None,
+                    dataset=version.dataset_version.ref if version and version.dataset_version else None,
+                )
+            )
+        return cls(
+            at=at,
+            since=held.at if held is not None else None,
+            until=following.at if following is not None else None,
+            revisions=revisions,
+        )
+
+
+class TimelinePage(Schema):
+    items: list[TimelineOut]
+    next: str | None = Field(None, description="Pass as `cursor` for the following page; null on the last.")
+    answered: AnsweredOut | None = Field(None, description="With `at`: what answered then.")

@@ -10,37 +10,45 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import F, Max
+from django.db.models import Q
 from django.utils.translation import gettext as _
 from pydantic import ValidationError as PydanticError
 
 from apps.accounts.auth import Identity
-from apps.accounts.models import Role, User
+from apps.accounts.models import Role
 from apps.accounts.services import audit_record
 from apps.core.errors import Conflict, Invalid
 from apps.core.models import slug_validator
 from apps.core.wording import told
-from apps.deployments.keys import keys_changed
-from apps.deployments.models import (
-    DesiredState,
-    Endpoint,
-    EndpointStatus,
-    Revision,
-    RevisionStatus,
-    RevisionTransition,
-    TimelineEntry,
+from apps.deployments.changing import (
+    UNDER_WAY,
+    canary_finish,
+    desired_changed,
+    endpoint_lock,
+    refuse_while_canary,
+    revision_add,
+    revision_name_check,
+    revision_revive,
+    sticky_kept,
+    timeline_note,
+    traffic_point,
+    version_for,
 )
-from apps.deployments.selectors import endpoint_by_name, main_revision, revisions_in_traffic, rollback_target
-from apps.jobs import queue
+from apps.deployments.keys import keys_changed
+from apps.deployments.models import CanaryStatus, Endpoint, EndpointStatus, Revision, RevisionStatus
+from apps.deployments.selectors import (
+    canary_open,
+    endpoint_by_name,
+    main_revision,
+    revision_by_number,
+    revisions_in_traffic,
+    rollback_target,
+)
 from apps.registry.models import ModelVersion
 from apps.registry.selectors import version_by_reference
 from modelkit.serving import engines
 from modelkit.serving.plan import Goal, Limits, Placement, Runtime, Sampling, Tuning
-from modelkit.wording import pack
-
-#: A revision in one of these has a runner, or is about to get one.
-UNDER_WAY = (RevisionStatus.PENDING, RevisionStatus.STARTING, RevisionStatus.LIVE, RevisionStatus.ASLEEP)
-
+from modelkit.wording import say
 
 # --- endpoints ------------------------------------------------------------------------------------------------------
 
@@ -73,7 +81,7 @@ def endpoint_create(
                 task=version.model.task,
                 created_by=by.user,
             )
-            revision = _revision_add(endpoint, version, by.user, goal=goal, runtime=runtime)
+            revision = revision_add(endpoint, version, by.user, goal=goal, runtime=runtime)
             timeline_note(endpoint, "create", by.user, revision)
             audit_record(by=by, action="endpoint.create", target=name, details={"model": version.ref})
             desired_changed()
@@ -103,7 +111,7 @@ def endpoint_update(
     """
     by.require(Role.DEVELOPER)
     with transaction.atomic():
-        locked = _lock(endpoint)
+        locked = endpoint_lock(endpoint)
         fields = _title_fields(title or "")
         new: dict[str, Any] = {"title": locked.title if title is None else title.strip()}
         for name, given in (("limits", limits), ("placement", placement)):
@@ -159,10 +167,16 @@ def _set_running(by: Identity, endpoint: Endpoint, *, running: bool) -> Endpoint
     kind = "start" if running else "stop"
     with transaction.atomic():
         if Endpoint.objects.filter(pk=endpoint.pk, running=not running).update(running=running):
+            endpoint = endpoint_by_name(by.workspace, endpoint.name)
             if running:
                 Endpoint.objects.filter(pk=endpoint.pk).update(status=EndpointStatus.PENDING)
-                for revision in endpoint.revisions.filter(weight__gt=0):
-                    _revive(revision, by.user)
+                for revision in endpoint.revisions.filter(Q(weight__gt=0) | Q(shadow__gt=0)):
+                    revision_revive(revision, by.user)
+            else:
+                canary = canary_open(endpoint)
+                if canary is not None:
+                    canary_finish(canary, CanaryStatus.ABORTED, by.user, say("The endpoint was stopped."))
+                    traffic_point(endpoint, {canary.stable.number: 100}, by.user)
             timeline_note(endpoint, kind, by.user)
             audit_record(by=by, action=f"endpoint.{kind}", target=endpoint.name)
             desired_changed()
@@ -173,27 +187,25 @@ def _set_running(by: Identity, endpoint: Endpoint, *, running: bool) -> Endpoint
 
 
 def revision_create(
-    *, by: Identity, endpoint: Endpoint, model: str, goal: Goal = "", runtime: Runtime | None = None
+    *, by: Identity, endpoint: Endpoint, model: str, name: str = "", goal: Goal = "", runtime: Runtime | None = None
 ) -> tuple[Revision, bool]:
     """Deploy a version over what answers now, which goes on until the new one has passed its checks.
 
     `goal` and `runtime` as in `endpoint_create`. Deploying what is deployed already, so run, answers that revision and
-    False. Raises Invalid for a model of another task.
+    False. Raises Invalid for a model of another task, Conflict while a canary is under way.
     """
     by.require(Role.DEVELOPER)
     _check_runtime(runtime)
-    version = version_by_reference(by.workspace, model)
-    if version.model.task != endpoint.task:
-        message = _("%(ref)s is a model for %(task)s; this endpoint serves %(own)s.")
-        message %= {"ref": version.ref, "task": version.model.task, "own": endpoint.task}
-        raise Invalid(message, fields={"model": message}, hint=_("Create another endpoint for it."))
+    version = version_for(endpoint, model)
+    revision_name_check(name)
     with transaction.atomic():
-        locked = _lock(endpoint)
+        locked = endpoint_lock(endpoint)
+        refuse_while_canary(locked)
         current = main_revision(locked)
         if current is not None and _is_deployed(locked, current, version, goal, runtime):
             return current, False
         locked.revisions.filter(weight__gt=0).update(weight=0)
-        revision = _revision_add(locked, version, by.user, goal=goal, runtime=runtime)
+        revision = revision_add(locked, version, by.user, name=name, goal=goal, runtime=runtime)
         _run(locked)
         timeline_note(locked, "deploy", by.user, revision)
         audit_record(
@@ -220,81 +232,71 @@ def runtime_choose(*, by: Identity, endpoint: Endpoint, number: int, candidate: 
     return revision_create(by=by, endpoint=endpoint, model=revision.model_version.ref, runtime=rows[candidate].runtime)
 
 
-def traffic_set(*, by: Identity, endpoint: Endpoint, weights: Mapping[int, int]) -> Endpoint:
-    """Share the traffic between revisions, in percent. Raises Invalid naming the share that cannot be."""
+def revision_rename(*, by: Identity, endpoint: Endpoint, number: int, name: str) -> Endpoint:
+    """Call a revision something, such as candidate; an empty name takes it away. Raises NotFound, Invalid."""
+    by.require(Role.DEVELOPER)
+    revision_name_check(name)
+    revision = revision_by_number(endpoint, number)
+    with transaction.atomic():
+        if Revision.objects.filter(pk=revision.pk).exclude(name=name.strip()).update(name=name.strip()):
+            timeline_note(endpoint, "name", by.user, revision, details={"name": name.strip()})
+            details = {"revision": number, "name": name.strip()}
+            audit_record(by=by, action="endpoint.revision_name", target=endpoint.name, details=details)
+    return endpoint_by_name(by.workspace, endpoint.name)
+
+
+def traffic_set(
+    *,
+    by: Identity,
+    endpoint: Endpoint,
+    weights: Mapping[int, int],
+    sticky: str | None = None,
+    names: Mapping[int, str] | None = None,
+) -> Endpoint:
+    """Share the traffic between revisions, in percent; `sticky` (none, key, header:X-User-Id) keeps callers.
+
+    Without `sticky` that stays as it is. Raises Invalid naming what cannot be, Conflict while a canary is under way.
+    """
     by.require(Role.DEVELOPER)
     with transaction.atomic():
-        locked = _lock(endpoint)
+        locked = endpoint_lock(endpoint)
+        kept = locked.sticky if sticky is None else sticky_kept(sticky)
+        for number, name in (names or {}).items():
+            revision_rename(by=by, endpoint=locked, number=number, name=name)
         _check_weights(locked, weights)
-        if revisions_in_traffic(locked) != {n: w for n, w in weights.items() if w > 0}:
-            _point(locked, weights, by.user)
-            timeline_note(locked, "traffic", by.user, weights=weights)
-            details = {"weights": {str(number): weight for number, weight in weights.items()}}
+        moves = revisions_in_traffic(locked) != {n: w for n, w in weights.items() if w > 0}
+        if moves:
+            refuse_while_canary(locked)
+            traffic_point(locked, weights, by.user)
+        if moves or kept != locked.sticky:
+            Endpoint.objects.filter(pk=locked.pk).update(sticky=kept)
+            stays = {} if kept == locked.sticky else {"sticky": kept or "none"}
+            timeline_note(locked, "traffic", by.user, weights=weights, details=stays)
+            details = {"weights": {str(number): weight for number, weight in weights.items()}, **stays}
             audit_record(by=by, action="endpoint.traffic", target=locked.name, details=details)
             desired_changed()
     return endpoint_by_name(by.workspace, endpoint.name)
 
 
 def endpoint_rollback(*, by: Identity, endpoint: Endpoint) -> Endpoint:
-    """Give all traffic to the revision that was live before. Raises Conflict where there is none."""
+    """Give all traffic to the revision that was live before; a canary ends with it. Raises Conflict where none was."""
     by.require(Role.DEVELOPER)
     with transaction.atomic():
-        locked = _lock(endpoint)
+        locked = endpoint_lock(endpoint)
         target = rollback_target(locked)
+        canary = canary_open(locked)
+        if canary is not None:
+            canary_finish(canary, CanaryStatus.ABORTED, by.user, say("The endpoint was rolled back."))
         if target is None:
             message = _("%(name)s has no earlier revision that was live.") % {"name": locked.name}
             raise Conflict(message, code="nothing_to_roll_back", hint=_("Deploy the version that you want."))
-        _point(locked, {target.number: 100}, by.user)
+        traffic_point(locked, {target.number: 100}, by.user)
         _run(locked)
         timeline_note(locked, "rollback", by.user, target)
         details = {"revision": target.number, "model": target.model_version.ref}
         audit_record(by=by, action="endpoint.rollback", target=locked.name, details=details)
         desired_changed()
     return endpoint_by_name(by.workspace, endpoint.name)
-
-
-# --- shared with `observing` ----------------------------------------------------------------------------------------
-
-
-def desired_changed() -> None:
-    """Raise the generation, and send the message once this has committed."""
-    if not DesiredState.objects.filter(pk=1).update(generation=F("generation") + 1):
-        DesiredState.objects.get_or_create(pk=1, defaults={"generation": 1})
-    queue.send_on_commit(queue.DEPLOYMENT_APPLY)
-
-
-def revision_move(
-    revision: Revision, to: RevisionStatus, *, reason: str = "", actor: User | None = None, **values: Any
-) -> bool:
-    """Change a revision's state, if it still is in the one that was read; False when somebody else was faster."""
-    changed = Revision.objects.filter(pk=revision.pk, status=revision.status).update(status=to, reason=reason, **values)
-    if changed:
-        RevisionTransition.objects.create(
-            revision=revision, actor=actor, from_status=revision.status, to_status=to, reason=reason
-        )
-        revision.status, revision.reason = to, reason
-    return bool(changed)
-
-
-def timeline_note(
-    endpoint: Endpoint,
-    kind: str,
-    actor: User | None,
-    revision: Revision | None = None,
-    *,
-    weights: Mapping[int, int] | None = None,
-    details: dict[str, Any] | None = None,
-) -> None:
-    """Write down, for people, what happened at an endpoint; without an actor it was the platform itself."""
-    shares = {"weights": {str(number): weight for number, weight in weights.items()}} if weights else {}
-    TimelineEntry.objects.create(
-        endpoint=endpoint,
-        actor=actor,
-        kind=kind,
-        revision=revision.number if revision is not None else None,
-        model_ref=revision.model_version.ref if revision is not None else "",
-        details=pack({**shares, **(details or {})}),
-    )
 
 
 # --- inside ---------------------------------------------------------------------------------------------------------
@@ -346,29 +348,6 @@ def _sampling_fields(error: ValueError) -> dict[str, str]:
     return {f"sampling.{name}": texts.get(name, _("There is no such setting.")) for name in sorted(found)}
 
 
-def _lock(endpoint: Endpoint) -> Endpoint:
-    """The endpoint as it is now, held until the transaction ends; NotFound when it was deleted meanwhile."""
-    Endpoint.objects.select_for_update().filter(pk=endpoint.pk).first()
-    return endpoint_by_name(endpoint.workspace, endpoint.name)
-
-
-def _revision_add(
-    endpoint: Endpoint, version: ModelVersion, actor: User, *, goal: Goal, runtime: Runtime | None
-) -> Revision:
-    highest = endpoint.revisions.aggregate(highest=Max("number"))["highest"] or 0
-    revision = Revision.objects.create(
-        endpoint=endpoint,
-        number=highest + 1,
-        model_version=version,
-        weight=100,
-        goal=goal,
-        runtime=runtime.model_dump() if runtime is not None else None,
-        created_by=actor,
-    )
-    RevisionTransition.objects.create(revision=revision, actor=actor, to_status=RevisionStatus.PENDING)
-    return revision
-
-
 def _is_deployed(
     endpoint: Endpoint, current: Revision, version: ModelVersion, goal: Goal, runtime: Runtime | None
 ) -> bool:
@@ -381,11 +360,6 @@ def _run(endpoint: Endpoint) -> None:
     """Deploying to a stopped endpoint starts it."""
     if Endpoint.objects.filter(pk=endpoint.pk, running=False).update(running=True, status=EndpointStatus.PENDING):
         endpoint.running = True
-
-
-def _revive(revision: Revision, actor: User) -> None:
-    if revision.status not in UNDER_WAY:
-        revision_move(revision, RevisionStatus.PENDING, actor=actor)
 
 
 def _check_weights(endpoint: Endpoint, weights: Mapping[int, int]) -> None:
@@ -408,12 +382,3 @@ def _check_weights(endpoint: Endpoint, weights: Mapping[int, int]) -> None:
     if fields:
         hint = _("Name revisions of this endpoint with shares that add up to 100.")
         raise Invalid(_("The traffic cannot be shared so."), fields=fields, hint=hint)
-
-
-def _point(endpoint: Endpoint, weights: Mapping[int, int], actor: User) -> None:
-    for revision in endpoint.revisions.all():
-        weight = weights.get(revision.number, 0)
-        if revision.weight != weight:
-            Revision.objects.filter(pk=revision.pk).update(weight=weight)
-        if weight and endpoint.running:
-            _revive(revision, actor)

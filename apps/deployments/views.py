@@ -129,7 +129,7 @@ def endpoint_openapi(request: HttpRequest, name: str) -> HttpResponse:
     return JsonResponse(endpoint_document(endpoint=endpoint), json_dumps_params={"indent": 2, "ensure_ascii": False})
 
 
-def _action(
+def endpoint_action(
     service: Callable[..., object],
     role: Role,
     said: str | Promise,
@@ -159,45 +159,47 @@ def _action(
     return view
 
 
-endpoint_traffic = _action(
+endpoint_traffic = endpoint_action(
     services.traffic_set,
     Role.DEVELOPER,
     gettext_lazy("The traffic of %(name)s is being moved."),
     tab="traffic",
     read=traffic_of,
 )
-endpoint_rollback = _action(
+endpoint_rollback = endpoint_action(
     services.endpoint_rollback,
     Role.DEVELOPER,
     gettext_lazy("%(name)s goes back to the revision before."),
     tab="traffic",
 )
-endpoint_runtime = _action(
+endpoint_runtime = endpoint_action(
     services.runtime_choose,
     Role.DEVELOPER,
     gettext_lazy("%(name)s is being deployed anew with the chosen runtime."),
     tab="traffic",
     read=candidate_of,
 )
-endpoint_settings = _action(
+endpoint_settings = endpoint_action(
     services.endpoint_update,
     Role.DEVELOPER,
     gettext_lazy("The settings of %(name)s are saved; the serving port follows within seconds."),
     tab="settings",
     read=settings_of,
 )
-endpoint_sampling = _action(
+endpoint_sampling = endpoint_action(
     services.endpoint_update,
     Role.DEVELOPER,
     gettext_lazy("The request log of %(name)s is set; the serving port follows within seconds."),
     tab="settings",
     read=sampling_of,
 )
-endpoint_stop = _action(
+endpoint_stop = endpoint_action(
     services.endpoint_stop, Role.DEVELOPER, gettext_lazy("%(name)s is being stopped."), tab="settings"
 )
-endpoint_start = _action(services.endpoint_start, Role.DEVELOPER, gettext_lazy("%(name)s is being started."), tab="try")
-endpoint_delete = _action(
+endpoint_start = endpoint_action(
+    services.endpoint_start, Role.DEVELOPER, gettext_lazy("%(name)s is being started."), tab="try"
+)
+endpoint_delete = endpoint_action(
     services.endpoint_delete, Role.MAINTAINER, gettext_lazy("The endpoint %(name)s is deleted."), tab=""
 )
 

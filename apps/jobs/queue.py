@@ -28,6 +28,7 @@ JOB_PREVIEW = "jobs.preview"
 DEPLOYMENT_APPLY = "serving.apply"
 TRAFFIC_IMPORT = "serving.figures"
 SAMPLES_IMPORT = "serving.samples"
+TRAFFIC_WATCH = "serving.watch"
 UPKEEP = "upkeep.tick"
 
 QUEUE_OF = {
@@ -41,6 +42,7 @@ QUEUE_OF = {
     DEPLOYMENT_APPLY: SERVE,
     TRAFFIC_IMPORT: CPU,
     SAMPLES_IMPORT: SERVE,
+    TRAFFIC_WATCH: SERVE,
     UPKEEP: CPU,
 }
 

@@ -1,8 +1,9 @@
-"""Tasks around serving: bring about what endpoints desire, and read what the front has counted and kept. Thin."""
+"""Tasks around serving: bring about what is desired, read what the front counted and kept, watch canaries. Thin."""
 
 from __future__ import annotations
 
 from apps.deployments.applying import deployment_apply
+from apps.deployments.watching import traffic_watch
 from apps.jobs import queue
 from apps.monitoring.importing import traffic_import
 from apps.monitoring.sampling import samples_import
@@ -29,3 +30,10 @@ def figures() -> None:
 def take_samples() -> None:
     """Repeated by beat: the front's sampled requests become rows."""
     samples_import()
+
+
+@app.task(name=queue.TRAFFIC_WATCH)
+@guarded
+def watch() -> None:
+    """Sent by beat."""
+    traffic_watch()

@@ -116,6 +116,8 @@ def _endpoints(workspace: Workspace, limit: int) -> list[Happening]:
         "failed": ("failed", "x", _("Revision {revision} of {endpoint} failed")),
         "traffic": ("", "branch", _("The traffic of {endpoint} was shared anew")),
         "rollback": ("warning", "undo", _("{endpoint} was rolled back to {model}")),
+        "canary": ("", "branch", _("{model} goes to {endpoint} as a canary")),
+        "canary_end": ("", "branch", _("The canary {model} on {endpoint} has ended")),
         "stop": ("", "stop", _("{endpoint} was stopped")),
         "start": ("", "play", _("{endpoint} was started")),
     }

@@ -51,6 +51,11 @@ class ServingPaths:
         return self.folder / "agent.json"
 
     @property
+    def shadow(self) -> Path:
+        """Where the front leaves what it compared, for the control plane to take in."""
+        return self.folder / "shadow"
+
+    @property
     def lock(self) -> Path:
         return self.folder / "agent.lock"
 

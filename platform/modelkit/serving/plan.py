@@ -133,6 +133,10 @@ class Sampling(_Strict):
     )
 
 
+#: What keeps a caller on one revision while shares stand: nothing, its key, or a header (in lower case).
+Sticky = Annotated[str, Field(pattern=r"^(|key|header:[a-z0-9_-]{1,64})$")]
+
+
 class DesiredRevision(_Strict):
     """A revision that should run; with weight 0 it is started and checked but gets no traffic."""
 
@@ -141,6 +145,8 @@ class DesiredRevision(_Strict):
     bundle: str
     digest: str
     weight: int = Field(ge=0, le=100)
+    #: Percent of the traffic of others that is copied to it; its answers reach nobody.
+    shadow: int = Field(0, ge=0, le=100)
     goal: Goal = ""
     runtime: Runtime | None = None
 
@@ -153,6 +159,9 @@ class DesiredEndpoint(_Strict):
     limits: Limits = Limits()
     placement: Placement = Placement()
     sampling: Sampling = Sampling()
+    sticky: Sticky = ""
+    #: Whether texts on which the shadow answers otherwise are kept, or only their labels.
+    shadow_inputs: bool = True
 
     @property
     def key(self) -> EndpointKey:
@@ -258,6 +267,8 @@ class ObservedEndpoint(_Strict):
     status: EndpointStatus
     active_revision: int | None = None
     weights: dict[int, int] = Field(default_factory=dict)
+    #: When the traffic was moved to these weights; 0 where no agent has moved it yet.
+    weights_since: float = 0.0
     revisions: tuple[ObservedRevision, ...] = ()
 
     @property
@@ -296,12 +307,30 @@ class RunnerVitals(_Strict):
     queued_inputs: int = 0
 
 
+class RevisionTally(_Strict):
+    """What one of several revisions that share an endpoint's traffic did since `since`; a new `since` begins at zero.
+
+    `requests` holds `failures`: answers 5xx, a full queue, a runner lost before it replied. `labels` counts the inputs
+    by answer.
+    """
+
+    workspace: str
+    name: str
+    number: int
+    since: float
+    requests: int = 0
+    failures: int = 0
+    buckets: tuple[int, ...] = ()
+    labels: dict[str, int] = Field(default_factory=dict)
+
+
 class ObservedSet(_Strict):
     generation: int = 0
     updated_at: float = 0.0
     front: ObservedFront = ObservedFront()
     endpoints: tuple[ObservedEndpoint, ...] = ()
     counters: tuple[EndpointCounters, ...] = ()
+    tallies: tuple[RevisionTally, ...] = ()
     problem: str = ""
 
 
@@ -316,6 +345,7 @@ class RouteRevision(_Strict):
     sockets: tuple[str, ...]
     asleep: bool = False
     weight: int
+    shadow: int = 0
     input_kind: InputKind
     labels: tuple[str, ...] = ()
     request_example: dict[str, Any] = Field(default_factory=dict)
@@ -331,6 +361,10 @@ class Route(_Strict):
     limits: Limits = Limits()
     sampling: Sampling = Sampling()
     revisions: tuple[RouteRevision, ...] = ()
+    sticky: Sticky = ""
+    #: Who of a hundred parts of the callers is with which revision, where they are `sticky`.
+    slots: tuple[int, ...] = ()
+    shadow_inputs: bool = True
 
 
 class RoutingTable(_Strict):

@@ -23,7 +23,9 @@ import orjson
 from modelkit import bundle
 from modelkit.errors import UserError
 from modelkit.serving import embedding, engines, oip
+from modelkit.serving.asked import unpack_inputs
 from modelkit.serving.batching import Answer, Batcher, InvalidInput
+from modelkit.serving.picks import pack_picks
 from modelkit.serving.plan import Runtime
 from modelkit.serving.wire import Ask, Cost, FrameProtocol, Reply, Status, reply_frame
 from modelkit.wording import both, pack, say
@@ -42,6 +44,7 @@ class Runner:
     def __init__(self, folder: Path, runtime: Runtime) -> None:
         self.manifest = bundle.read(folder)
         self.labels = self.manifest.labels
+        self.label_index = {label: index for index, label in enumerate(self.labels)}
         self.predictor = engines.open_predictor(folder, runtime)
         self.predictor.warmup()
         self.batcher = Batcher(self.predictor, slots=runtime.slots, max_batch=runtime.max_batch)
@@ -114,11 +117,8 @@ class _Peer(FrameProtocol):
             return
         try:
             ask = Ask(code)
-            inputs = orjson.loads(payload)
-            max_tokens = 0
-            if type(inputs) is dict:
-                max_tokens, inputs = inputs["max_tokens"], inputs["inputs"]
-        except (ValueError, KeyError):
+            inputs, max_tokens = unpack_inputs(payload)
+        except ValueError:
             self._reply(request_id, Reply(Status.ERROR, b"Not a request that a runner knows."))
             return
 
@@ -142,7 +142,8 @@ class _Peer(FrameProtocol):
         if answer.error is not None:
             return Reply(Status.ERROR, type(answer.error).__name__.encode(), cost)
         try:
-            return Reply(Status.OK, self._runner.encode(ask, answer.outputs), cost)
+            picks = pack_picks(answer.outputs, self._runner.label_index)
+            return Reply(Status.OK, self._runner.encode(ask, answer.outputs), cost, picks)
         except Exception as error:
             logger.exception("An answer could not be encoded.")
             return Reply(Status.ERROR, type(error).__name__.encode(), cost)

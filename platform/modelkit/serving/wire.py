@@ -1,7 +1,8 @@
 """Frames between front, agent and runner over Unix sockets.
 
 A frame is a big-endian header (payload length, request id, code) and the payload. Requests on one connection are
-multiplexed: replies carry the id of their request and may come in any order. A reply's payload begins with its `Cost`.
+multiplexed: replies carry the id of their request and may come in any order. A reply's payload begins with its `Cost`
+and its picks (`modelkit.serving.picks`, behind their length), which the front reads; the body it passes on unread.
 Does not know what payloads mean.
 """
 
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 HEADER = struct.Struct(">IIB")
 COST = struct.Struct(">fffII")
+PICKS = struct.Struct(">I")
 MAX_FRAME_BYTES = 80_000_000
 
 
@@ -58,6 +60,7 @@ class Reply(NamedTuple):
     status: Status
     body: bytes
     cost: Cost = NO_COST
+    picks: bytes = b""
 
 
 class BadFrame(ConnectionError):
@@ -69,14 +72,18 @@ def request_frame(request_id: int, ask: Ask, payload: bytes) -> bytes:
 
 
 def reply_frame(request_id: int, reply: Reply) -> bytes:
-    head = HEADER.pack(COST.size + len(reply.body), request_id, reply.status)
-    return head + COST.pack(*reply.cost) + reply.body
+    picks = reply.picks
+    head = HEADER.pack(COST.size + PICKS.size + len(picks) + len(reply.body), request_id, reply.status)
+    return head + COST.pack(*reply.cost) + PICKS.pack(len(picks)) + picks + reply.body
 
 
 def parse_reply(code: int, payload: bytes) -> Reply:
     """Raises BadFrame."""
     try:
-        return Reply(Status(code), payload[COST.size :], Cost(*COST.unpack_from(payload)))
+        (length,) = PICKS.unpack_from(payload, COST.size)
+        start = COST.size + PICKS.size
+        body = start + length
+        return Reply(Status(code), payload[body:], Cost(*COST.unpack_from(payload)), payload[start:body])
     except (ValueError, struct.error) as error:
         raise BadFrame(str(error)) from None
 

@@ -11,7 +11,7 @@ from tests.apps.deployments.conftest import VersionMake
 from tests.modelkit.serving.toys import Host
 from tests.personas import Team
 
-TABS = ("try", "traffic", "timeline", "logs", "keys", "settings")
+TABS = ("try", "traffic", "shadow", "timeline", "logs", "keys", "settings")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import orjson
 from modelkit.serving.agent.processes import Process, adopt, spawn
 from modelkit.serving.agent.state import SavedFront
 from modelkit.serving.paths import ServingPaths
-from modelkit.serving.plan import EndpointCounters, ObservedFront
+from modelkit.serving.plan import EndpointCounters, ObservedFront, RevisionTally
 from modelkit.serving.wire import Ask, Status, ask
 
 logger = logging.getLogger("modelkit.serving.agent")
@@ -49,6 +49,7 @@ class FrontKeeper:
         self.counters: tuple[EndpointCounters, ...] = ()
         #: Handed to the front with each look at it; see `vitals`.
         self.vitals = b""
+        self.tallies: tuple[RevisionTally, ...] = ()
 
     def readopt(self, saved: SavedFront) -> None:
         """Keep the front of the last agent if it serves the same address."""
@@ -149,7 +150,10 @@ class FrontKeeper:
     async def _look_at_it(self) -> None:
         try:
             reply = await ask(str(self._paths.control), Ask.STATS, self.vitals, timeout_s=5.0)
-            self.counters = tuple(EndpointCounters.model_validate(row) for row in orjson.loads(reply.body)["counters"])
+            stats = orjson.loads(reply.body)
+            self.counters = tuple(EndpointCounters.model_validate(row) for row in stats["counters"])
+            # A front of an older version, taken over while it serves, tells none.
+            self.tallies = tuple(RevisionTally.model_validate(row) for row in stats.get("tallies", ()))
             self.healthy, self._missed, self._answered = True, 0, True
         except (OSError, ValueError):
             self.healthy = False

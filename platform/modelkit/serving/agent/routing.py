@@ -29,11 +29,14 @@ def routing_table(
     for wanted in desired.endpoints:
         have = endpoints.get(wanted.key)
         revisions: list[RouteRevision] = []
+        shadows = {revision.number: revision.shadow for revision in wanted.revisions}
         if have is not None and wanted.state == "running":
             for number, revision in sorted(have.revisions.items()):
                 weight = have.weights.get(number, 0) if revision.phase == "checked" else 0
-                if revision.manifest is not None and (weight or (revision.ready and revision.phase == "checking")):
-                    revisions.append(_route_revision(revision, weight))
+                shadow = shadows.get(number, 0) if revision.phase == "checked" and not weight else 0
+                checking = revision.ready and revision.phase == "checking"
+                if revision.manifest is not None and (weight or shadow or checking):
+                    revisions.append(_route_revision(revision, weight, shadow))
         routes.append(
             Route(
                 workspace=wanted.workspace,
@@ -42,12 +45,15 @@ def routing_table(
                 limits=wanted.limits,
                 sampling=wanted.sampling,
                 revisions=tuple(revisions),
+                sticky=wanted.sticky,
+                slots=have.slots if have is not None else (),
+                shadow_inputs=wanted.shadow_inputs,
             )
         )
     return RoutingTable(routes=tuple(routes), internal=internal)
 
 
-def _route_revision(revision: Revision, weight: int) -> RouteRevision:
+def _route_revision(revision: Revision, weight: int, shadow: int) -> RouteRevision:
     assert revision.manifest is not None  # noqa: S101  the caller has looked
     return RouteRevision(
         number=revision.spec.number,
@@ -55,6 +61,7 @@ def _route_revision(revision: Revision, weight: int) -> RouteRevision:
         sockets=revision.sockets,
         asleep=revision.asleep,
         weight=weight,
+        shadow=shadow,
         input_kind=input_kind(revision.manifest.request_example),
         labels=tuple(revision.manifest.labels),
         request_example=revision.manifest.request_example,

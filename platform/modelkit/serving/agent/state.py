@@ -39,6 +39,8 @@ class SavedEndpoint(_Model):
     limits: Limits = Limits()
     placement: Placement = Placement()
     weights: dict[int, int] = Field(default_factory=dict)
+    weights_since: float = 0.0
+    slots: tuple[int, ...] = ()
     revisions: tuple[SavedRevision, ...] = ()
 
 

@@ -39,6 +39,7 @@ from modelkit.serving.plan import (
     Start,
     plan,
 )
+from modelkit.serving.slots import reslot
 from modelkit.wording import say
 
 logger = logging.getLogger("modelkit.serving.agent")
@@ -58,6 +59,8 @@ class EndpointState:
     placement: Placement = field(default_factory=Placement)
     weights: dict[int, int] = field(default_factory=dict)
     revisions: dict[int, Revision] = field(default_factory=dict)
+    weights_since: float = 0.0
+    slots: tuple[int, ...] = ()
 
 
 class Agent:
@@ -135,6 +138,7 @@ class Agent:
         elif isinstance(action, Point):
             logger.info("%s: traffic goes to %s.", action.endpoint[1], dict(action.weights) or "nobody")
             endpoint.weights = dict(action.weights)
+            endpoint.weights_since = time.time()
         elif isinstance(action, Forget):
             endpoint.weights = {}
         elif isinstance(action, Drain):
@@ -191,6 +195,7 @@ class Agent:
         for wanted in self._desired.endpoints:
             endpoint = self._endpoints.setdefault(wanted.key, EndpointState())
             endpoint.limits, endpoint.placement = wanted.limits, wanted.placement
+            endpoint.slots = reslot(endpoint.slots, endpoint.weights) if wanted.sticky else ()
             for revision in endpoint.revisions.values():
                 revision.limits, revision.placement = wanted.limits, wanted.placement
 
@@ -260,7 +265,13 @@ class Agent:
         self._front.readopt(self._saved.front)
         for saved in self._saved.endpoints:
             key = (saved.workspace, saved.name)
-            endpoint = self._endpoints[key] = EndpointState(saved.limits, saved.placement, dict(saved.weights))
+            endpoint = self._endpoints[key] = EndpointState(
+                saved.limits,
+                saved.placement,
+                dict(saved.weights),
+                weights_since=saved.weights_since,
+                slots=saved.slots,
+            )
             for old in saved.revisions:
                 revision = endpoint.revisions[old.spec.number] = self._revision(key, old.spec)
                 revision.readopt(old)
@@ -273,6 +284,8 @@ class Agent:
                 limits=endpoint.limits,
                 placement=endpoint.placement,
                 weights=endpoint.weights,
+                weights_since=endpoint.weights_since,
+                slots=endpoint.slots,
                 revisions=tuple(r.saved() for r in endpoint.revisions.values() if r.phase != "draining"),
             )
             for key, endpoint in self._endpoints.items()
@@ -294,6 +307,7 @@ class Agent:
             front=self._front.observed(),
             endpoints=tuple(self._observe(key, endpoint) for key, endpoint in sorted(self._endpoints.items())),
             counters=self._front.counters,
+            tallies=self._front.tallies,
             problem=self._problem,
         )
         if observed == self._reported and now - self._reported_at < REPORT_EVERY_S:
@@ -310,6 +324,7 @@ class Agent:
             status=self._status(key, endpoint),
             active_revision=active,
             weights=endpoint.weights,
+            weights_since=endpoint.weights_since,
             revisions=tuple(revision.observed() for _, revision in sorted(endpoint.revisions.items())),
         )
 

@@ -20,6 +20,7 @@ from modelkit.serving.front.exchange import Exchange
 from modelkit.serving.front.http import Connection
 from modelkit.serving.front.keys import ANY_WORKSPACE, Credential, KeyRing
 from modelkit.serving.front.links import Link
+from modelkit.serving.front.mirror import Mirror
 from modelkit.serving.front.problem import (
     FAILED,
     NOT_FOUND,
@@ -35,6 +36,7 @@ from modelkit.serving.front.problem import (
 from modelkit.serving.front.request import Request
 from modelkit.serving.front.samples import Samples
 from modelkit.serving.front.table import Endpoint, Table
+from modelkit.serving.front.tallies import Tallies
 from modelkit.serving.plan import RoutingTable, RunnerVitals
 from modelkit.serving.wire import NO_COST
 
@@ -107,7 +109,9 @@ class Front:
         self.vitals: tuple[RunnerVitals, ...] = ()
         self.vitals_at = 0.0
         self.samples = Samples(routing_file.parent / "samples")
-        self.table = Table(RoutingTable(), self.links)
+        self.tallies = Tallies()
+        self.mirror = Mirror(routing_file.with_name("shadow"))
+        self.table = Table(RoutingTable(), self.links, self.tallies)
         self.loaded = False
 
     # --- the table ---
@@ -126,7 +130,7 @@ class Front:
             logger.error("The routing table cannot be read and the last one stays: %s", error)
             return self.table.generation
         self._mtime_ns = mtime_ns
-        self.table = Table(routing, self.links)
+        self.table = Table(routing, self.links, self.tallies)
         self.counters.keep(self.table.endpoints)
         self.samples.keep(self.table.endpoints)
         self.loaded = True
@@ -138,8 +142,8 @@ class Front:
         now = time.monotonic()
         for link in list(self.links.values()):
             for caller in link.expire(now):
-                if isinstance(caller, Exchange):
-                    caller.timed_out()
+                caller.timed_out()
+        self.mirror.flush()
         for connection in list(self.connections):
             connection.expire(now)
         self.samples.flush()
@@ -151,11 +155,20 @@ class Front:
             await asyncio.to_thread(self.keys.write, content)
 
     def stats(self, told: bytes = b"") -> bytes:
-        """For the agent: counters per endpoint. `told` is what it knows of its runners, a list of `RunnerVitals`."""
+        """For the agent: counters per endpoint, and per revision where several share the traffic.
+
+        `told` is what it knows of its runners, a list of `RunnerVitals`.
+        """
         if told:
             self.vitals = tuple(RunnerVitals.model_validate(row) for row in orjson.loads(told))
             self.vitals_at = time.monotonic()
-        return orjson.dumps({"generation": self.table.generation, "counters": self.counters.summary()})
+        return orjson.dumps(
+            {
+                "generation": self.table.generation,
+                "counters": self.counters.summary(),
+                "tallies": self.tallies.report(),
+            }
+        )
 
     async def drain(self, deadline_s: float) -> None:
         """Answer what has come, then return."""
@@ -165,6 +178,7 @@ class Front:
         while self.connections and time.monotonic() < until:
             await asyncio.sleep(0.02)
         await self.samples.close()
+        self.mirror.close()
 
     # --- Handler ---
 

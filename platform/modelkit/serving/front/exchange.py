@@ -12,8 +12,7 @@ import time
 from random import random
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
+from modelkit.serving.asked import pack_inputs
 from modelkit.serving.front.dialects import Dialect
 from modelkit.serving.front.http import Connection
 from modelkit.serving.front.keys import Credential
@@ -104,6 +103,11 @@ class Exchange:
         self.deadline = 0.0
 
     @property
+    def _drawn(self) -> bool:
+        """Whether the revision was chosen by its share, not named by the caller or by the agent."""
+        return self._pinned is None and self._counted
+
+    @property
     def revision(self) -> int:
         return self._target.revision.number if self._target is not None else 0
 
@@ -119,11 +123,7 @@ class Exchange:
         if self._key is not None and (problem := self._key.spend(len(inputs))) is not None:
             raise Refused(problem)
         self._inputs = len(inputs)
-        self._payload = orjson.dumps(inputs)
-        max_tokens = self._endpoint.limits.max_tokens
-        if max_tokens and self._counted:
-            # The tokenizer is the runner's, so the limit travels with the request.
-            self._payload = b'{"max_tokens":%d,"inputs":%b}' % (max_tokens, self._payload)
+        self._payload = pack_inputs(inputs, self._endpoint.limits.max_tokens or 0 if self._counted else 0)
         self.deadline = time.monotonic() + self._endpoint.limits.timeout_s
         self._send(target)
 
@@ -151,7 +151,7 @@ class Exchange:
         if self._pinned is not None:
             target = endpoint.by_number.get(self._pinned)
             return target if target is not None and target.link(self._refusing) is not None else None
-        return endpoint.pick(self._refusing)
+        return endpoint.pick(self._refusing, self._request.headers)
 
     def _why_nobody(self) -> Problem:
         endpoint = self._front.table.endpoints.get((self._endpoint.workspace, self._endpoint.name))
@@ -180,6 +180,7 @@ class Exchange:
 
     def lost(self, *, connected: bool) -> None:
         """The runner went away before it replied."""
+        self._failed()
         if not connected and self._link is not None:
             self._refusing.add(self._link)
         self._again()
@@ -204,11 +205,13 @@ class Exchange:
             place = _PLACE.match(message)
             self._refuse(invalid(place[0] if place else self._dialect.place, message, "Mend the input.").problem)
         elif reply.status is Status.BUSY:
+            self._failed()
             self._refuse(
                 Problem(429, "queue_full", f"{self._endpoint.name} has more to do than it can queue.",
                         "Try again soon, or send fewer requests at once.", headers=(("retry-after", "1"),))
             )  # fmt: skip
         else:
+            self._failed()
             self._refuse(
                 Problem(
                     500,
@@ -220,6 +223,7 @@ class Exchange:
             self._sample(500, reply)
 
     def timed_out(self) -> None:
+        self._failed()
         self._refuse(Problem(504, "model_timeout", "The model did not answer in time.", "Send fewer inputs at once."))
         self._sample(504, Reply(Status.ERROR, b"TimeoutError"))
 
@@ -236,6 +240,15 @@ class Exchange:
         sampler = self._endpoint.sampler
         if sampler is not None and random() < sampler.rate:  # noqa: S311  a share, not a secret
             self._sample(200, reply)
+        tally = self._target.tally
+        if tally is not None and self._drawn:
+            tally.answered((time.perf_counter() - request.complete_at) * 1000, reply.picks)
+        if self._endpoint.shadow is not None and self._drawn:
+            self._front.mirror.offer(self._endpoint, self._target, self._payload, reply.picks, request.request_id)
+
+    def _failed(self) -> None:
+        if self._target is not None and self._target.tally is not None and self._drawn:
+            self._target.tally.failed()
 
     def _refuse(self, problem: Problem) -> None:
         if self._key is not None:

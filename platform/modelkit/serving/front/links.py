@@ -13,13 +13,15 @@ from modelkit.serving.wire import Ask, BadFrame, FrameProtocol, Reply, parse_rep
 
 
 class Caller(Protocol):
-    """Who waits for a reply; exactly one of the two is called, once."""
+    """Who waits for a reply; exactly one of the three is called, once."""
 
     deadline: float
 
     def replied(self, reply: Reply) -> None: ...
 
     def lost(self, *, connected: bool) -> None: ...
+
+    def timed_out(self) -> None: ...
 
 
 class Link:

@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from modelkit.serving.asked import unpack_inputs
+from modelkit.serving.picks import label_indices, label_scores
 from modelkit.serving.plan import Route, RouteRevision
 from modelkit.serving.redaction import Redactor
 from modelkit.serving.segments import SegmentWriter
 from modelkit.serving.wire import Cost, Reply
 
 if TYPE_CHECKING:
-    from modelkit.serving.front.http import Request
+    from modelkit.serving.front.request import Request
     from modelkit.serving.front.table import Endpoint
 
 logger = logging.getLogger("modelkit.serving.front")
@@ -63,6 +65,7 @@ class _Taken(NamedTuple):
     items: int
     payload: bytes
     body: bytes
+    picks: bytes
     cost: Cost
 
 
@@ -105,7 +108,7 @@ class Samples:
             _Taken(
                 key, sampler.redactor, revision, request.request_id, request.headers.get(b"authorization", b""),
                 time.time(), (time.perf_counter() - request.complete_at) * 1000, status, items,
-                payload, body, reply.cost,
+                payload, body, reply.picks, reply.cost,
             )
         )  # fmt: skip
 
@@ -178,9 +181,7 @@ class Samples:
 
 def _line(taken: _Taken) -> dict[str, Any]:
     """What is written of a sample; the key that asked only as its hash, as the routing table has it."""
-    asked = orjson.loads(taken.payload) if taken.payload else []
-    # With a limit on tokens the inputs travel beside it.
-    inputs = taken.redactor.inputs(asked["inputs"] if isinstance(asked, dict) else asked)
+    inputs = taken.redactor.inputs(unpack_inputs(taken.payload)[0]) if taken.payload else []
     outputs: list[dict[str, Any]] = []
     error = ""
     if taken.status == 200:
@@ -208,13 +209,19 @@ def _line(taken: _Taken) -> dict[str, Any]:
 
 
 def _outputs(taken: _Taken) -> list[dict[str, Any]]:
-    rows = _rows(orjson.loads(taken.body), taken.revision.labels)
+    try:
+        rows = _rows(orjson.loads(taken.body), taken.revision.labels)
+    except orjson.JSONDecodeError:  # binary tensors, of which label and score are known all the same
+        picked = zip(label_indices(taken.picks), label_scores(taken.picks), strict=True)
+        rows = [{"label": taken.revision.labels[index], "score": score} for index, score in picked]
     return taken.redactor.outputs(rows[:MAX_OUTPUTS])
 
 
 def _rows(reply: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
     """Outputs one by one, also where the runner answered in the tensors of the Open Inference Protocol."""
-    if not reply or "datatype" not in reply[0]:
+    if not reply or "embedding" in reply[0]:  # vectors are not looked at one by one
+        return []
+    if "datatype" not in reply[0]:
         return reply
     data = {tensor["name"]: tensor["data"] for tensor in reply}
     rows = [{"label": label, "score": score} for label, score in zip(data["label"], data["score"], strict=True)]

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 from modelkit.serving.front.links import Link
 from modelkit.serving.front.samples import Sampler
+from modelkit.serving.front.tallies import Tallies, Tally
 from modelkit.serving.plan import Limits, Route, RouteRevision, RoutingTable, request_tag
+from modelkit.serving.slots import SLOTS, slot_of
 
 
 class Target:
-    """A revision with the links to its runners."""
+    """A revision with the links to its runners, and its tally while it is compared with others."""
 
-    __slots__ = ("answer_tail", "links", "revision")
+    __slots__ = ("answer_tail", "links", "revision", "tally")
 
     def __init__(self, revision: RouteRevision, links: list[Link]) -> None:
         self.revision = revision
         self.links = links
+        self.tally: Tally | None = None
         # What follows the outputs in every answer of this revision; only the request id is missing.
         self.answer_tail = f',"model":"{revision.model}","revision":{revision.number},"request_id":"'.encode()
 
@@ -39,7 +43,7 @@ class Target:
 
 
 class Endpoint:
-    """One endpoint. `pick` draws a revision by weight."""
+    """One endpoint. `pick` draws a revision by weight, or by the slot of the caller where callers stay with theirs."""
 
     def __init__(self, route: Route, targets: list[Target]) -> None:
         self.workspace = route.workspace
@@ -50,19 +54,41 @@ class Endpoint:
         self.tag = request_tag(route.workspace, route.name)
         self.by_number = {target.revision.number: target for target in targets}
         self.weighted = [target for target in targets if target.revision.weight > 0]
+        self.shadow = next((target for target in targets if target.revision.shadow > 0), None)
+        self.shadow_inputs = route.shadow_inputs
+        self._named_by = _naming_header(route.sticky)
+        self._slots = [self.by_number.get(number) for number in route.slots]
+        self._salt = f"{route.workspace}/{route.name}".encode()[-64:]
 
-    def pick(self, without: set[Link]) -> Target | None:
+    def pick(self, without: set[Link], headers: Mapping[bytes, bytes]) -> Target | None:
         """A revision with traffic and a link that is not in `without`; None when there is none."""
         choices = [t for t in self.weighted if t.link(without) is not None] if without else self.weighted
         if len(choices) < 2:
             return choices[0] if choices else None
+        if self._named_by and self._slots:
+            caller = headers.get(self._named_by)
+            if caller:
+                return self._of_slot(slot_of(caller, self._salt), choices)
         return random.choices(choices, [t.revision.weight for t in choices])[0]  # noqa: S311  a share, not a secret
+
+    def _of_slot(self, slot: int, choices: list[Target]) -> Target:
+        """Who has the slot; while that one is down, whoever has the next."""
+        for step in range(SLOTS):
+            target = self._slots[(slot + step) % SLOTS]
+            if target in choices:
+                return target
+        return choices[0]
+
+
+def _naming_header(sticky: str) -> bytes:
+    """The header whose value names the caller; empty where callers are not told apart."""
+    return b"authorization" if sticky == "key" else sticky.removeprefix("header:").encode()
 
 
 class Table:
-    """An immutable view of one `routing.json`; `links` are shared with the tables before and after it."""
+    """An immutable view of one `routing.json`; `links` and `tallies` are shared with the tables before and after it."""
 
-    def __init__(self, routing: RoutingTable, links: dict[str, Link]) -> None:
+    def __init__(self, routing: RoutingTable, links: dict[str, Link], tallies: Tallies) -> None:
         self.generation = routing.generation
         self.endpoints: dict[tuple[str, str], Endpoint] = {}
         self._max_bytes: dict[str, int] = {}
@@ -86,9 +112,15 @@ class Table:
             self._max_bytes[route.workspace] = max(route.limits.max_bytes, self.max_bytes_of(route.workspace))
         for path in links.keys() - used:
             links.pop(path).retire()
+        compared = set()
         for endpoint in self.endpoints.values():
             for target in endpoint.weighted:
                 target.open()
+                if len(endpoint.weighted) > 1:
+                    key = (endpoint.workspace, endpoint.name, target.revision.number)
+                    target.tally = tallies.of(key, target.revision.labels)
+                    compared.add(key)
+        tallies.keep(compared)
 
     def max_bytes_of(self, workspace: str) -> int:
         """The largest body that any endpoint of the workspace takes."""
