@@ -62,7 +62,7 @@ def _resolved(job: Job) -> dict[str, Any]:
 def _file(file: dict[str, Any]) -> Path:
     """The uploaded file on this host: where it lies, or a copy of a remote store's."""
     prefix, _slash, name = file["key"].rpartition("/")
-    path = storage.local_dir(prefix) / name
+    path: Path = storage.local_dir(prefix) / name
     if not path.is_file():
         raise UserError(
             "file_gone",

@@ -126,13 +126,14 @@ def _dispatch(context: RunContext, spec: Mapping[str, Any]) -> Outcome:
 def _predict(context: RunContext, spec: Mapping[str, Any]) -> dict[str, Any]:
     """A batch prediction: its files are its result, there is no bundle."""
     from modelkit.prediction import recipe as prediction
+    from modelkit.prediction.inputs import FileRef
 
     file = spec.get("file")
     tally = prediction.run(
         context,
         source=Path(spec["source"]["bundle"]),
         dataset=_dataset(spec.get("dataset")),
-        file=prediction.FileRef(Path(file["path"]), file["name"], file["mapping"], file["options"]) if file else None,
+        file=FileRef(Path(file["path"]), file["name"], file["mapping"], file["options"]) if file else None,
         split=spec["split"],
     )
     logger.info("Done: %d rows.", tally.rows)
