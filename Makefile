@@ -8,7 +8,7 @@ export TUNEYARD_VENV
 export PYTHONPATH := $(CURDIR):$(CURDIR)/platform
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-dev test test-all lint format types docs bench-training bench-serving messages lock clean
+.PHONY: help run setup setup-dev test test-all lint format types docs bench-training bench-serving fuzz messages lock clean
 
 help: ## List these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ bench-training: setup-dev ## Measure training on Banking77 (20 minutes; the last
 
 bench-serving: setup-dev ## Measure serving beside its peers (needs wrk; 20 minutes; the last line is JSON)
 	@$(BIN)/python -m benchmarks.serving
+
+fuzz: setup-dev ## Fuzz the serving port's parsers, a minute each (SECONDS=600 for longer)
+	@$(BIN)/python -m pip install --quiet "atheris>=3"
+	@for target in http infer frames gzip; do $(BIN)/python scripts/fuzz.py $$target --seconds $(or $(SECONDS),60) || exit 1; done
 
 docs: setup-dev ## Write the generated pages of docs/reference anew
 	$(BIN)/python scripts/reference.py

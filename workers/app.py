@@ -57,6 +57,7 @@ PERIOD_S = {
     queue.DATASET_SWEEP: 15.0,
     queue.BASE_MODEL_SWEEP: 15.0,
     queue.DEPLOYMENT_APPLY: 10.0,
+    queue.TRAFFIC_IMPORT: 15.0,
     queue.UPKEEP: 60.0,
 }
 

@@ -30,6 +30,7 @@ PER_PAGE = 25
 #: Every tab in its order: the title, and the name of its own address; without one it is `endpoint_detail?tab=`.
 TABS: Mapping[str, tuple[str | Promise, str]] = {
     "try": (_("Try it"), ""),
+    "monitor": (_("Monitor"), "endpoint_monitor"),
     "traffic": (_("Traffic"), ""),
     "timeline": (_("Timeline"), ""),
     "logs": (_("Logs"), ""),
@@ -93,6 +94,7 @@ def _try(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         # A task without a widget of its own is asked in text.
         "widget": spec.widget if spec is not None and spec.widget in ("text",) else "text",
         "try_form": TryForm(initial={"text": text}),
+        "embeds": bool(manifest.get("embedding_width")),
         "languages": LANGUAGES,
         "language": language,
         "snippet": snippet(language, url=context["url"], example={"inputs": example.get("inputs", [])[:2]}),

@@ -10,6 +10,7 @@ urlpatterns = [
     path("endpoints/<slug:name>/", views.endpoint_detail, name="endpoint_detail"),
     path("endpoints/<slug:name>/status", views.endpoint_status, name="endpoint_status"),
     path("endpoints/<slug:name>/try", views.endpoint_ask, name="endpoint_try"),
+    path("endpoints/<slug:name>/openapi.json", views.endpoint_openapi, name="endpoint_openapi"),
     path("endpoints/<slug:name>/traffic", views.endpoint_traffic, name="endpoint_traffic"),
     path("endpoints/<slug:name>/rollback", views.endpoint_rollback, name="endpoint_rollback"),
     path("endpoints/<slug:name>/runtime", views.endpoint_runtime, name="endpoint_runtime"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.functional import Promise
@@ -21,6 +21,7 @@ from apps.core.errors import AppError, Conflict, Invalid
 from apps.core.pages import page_or_fragment
 from apps.deployments import selectors, services
 from apps.deployments.backend import serving_backend
+from apps.deployments.describing import endpoint_document
 from apps.deployments.forms import DeployForm, TryForm, candidate_of, settings_of, traffic_of
 from apps.deployments.models import Endpoint, EndpointStatus
 from apps.deployments.pages import BUILDERS, PER_PAGE, endpoint_context, statuses
@@ -118,6 +119,14 @@ def endpoint_ask(request: HttpRequest, name: str) -> HttpResponse:
     context = {**endpoint_context(request, endpoint, "try"), **answer}
     # A refused prediction is shown where the answer would be: HTMX swaps answers of status 200 only.
     return page_or_fragment(request, "deployments/detail.html", f"widgets/{context['widget']}_answer.html", context)
+
+
+@require_safe
+@require(Role.VIEWER)
+def endpoint_openapi(request: HttpRequest, name: str) -> HttpResponse:
+    """The endpoint's OpenAPI document, for a browser, which has no token."""
+    endpoint = selectors.endpoint_by_name(identity_of(request).workspace, name)
+    return JsonResponse(endpoint_document(endpoint=endpoint), json_dumps_params={"indent": 2, "ensure_ascii": False})
 
 
 def _action(

@@ -26,6 +26,7 @@ JOB_LOOK = "jobs.look"
 JOB_SWEEP = "jobs.sweep"
 JOB_PREVIEW = "jobs.preview"
 DEPLOYMENT_APPLY = "serving.apply"
+TRAFFIC_IMPORT = "serving.figures"
 UPKEEP = "upkeep.tick"
 
 QUEUE_OF = {
@@ -37,6 +38,7 @@ QUEUE_OF = {
     JOB_SWEEP: CPU,
     JOB_PREVIEW: CPU,
     DEPLOYMENT_APPLY: SERVE,
+    TRAFFIC_IMPORT: CPU,
     UPKEEP: CPU,
 }
 

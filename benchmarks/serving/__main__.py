@@ -1,6 +1,7 @@
 """Measures serving and prints one JSON object as the last line. Everything else goes to the error stream.
 
-    python -m benchmarks.serving [--rounds 3] [--seconds 5] [--only share swaps cold exact peers] [--precision int8]
+    python -m benchmarks.serving [--rounds 3] [--seconds 5] [--precision int8]
+        [--only share swaps cold exact peers overload]
 
 `share_of_limit` by concurrency is our rate over LIMIT's in the same minute; `cpu_ratio` our processor time per request
 at 32 callers over LIMIT's; figures are medians over the rounds. A figure that could not be measured is null, with the
@@ -22,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving import exact, peers, swaps
+from benchmarks.serving import exact, overload, peers, swaps
 from benchmarks.serving.limit import Limit
 from benchmarks.serving.product import Product, cold_start_s
 from benchmarks.serving.stage import Load, Stage, ask, prepare, write_script
@@ -40,8 +41,13 @@ KEYS = (
     "swap_failures",
     "swap_gap_over_p50",
     "swap_gap_p99_over_p50",
+    "overload_refused",
+    "overload_broken",
+    "overload_rate_over_calm",
+    "overload_grown_mb",
+    "overload_p50_after_over_before",
 )
-PARTS = ("cold", "exact", "share", "peers", "swaps")
+PARTS = ("cold", "exact", "share", "peers", "swaps", "overload")
 
 
 def say(text: str) -> None:
@@ -98,6 +104,12 @@ def measure_share(stage: Stage, product: Product, options: argparse.Namespace, s
     return found
 
 
+def measure_overload(stage: Stage, product: Product, bundle: Path, scratch: Path) -> dict[str, Any]:
+    product.deploy(bundle, 1000)
+    product.wait_live(1000)
+    return overload.measure(product, write_script(scratch / "overload.lua", product.bodies(stage.sentences)))
+
+
 def _start_peers(bundle: Path, stage: Stage, scratch: Path) -> list[tuple[peers.Server, Path]]:
     servers = []
     for peer in peers.PEERS:
@@ -112,8 +124,8 @@ def _start_peers(bundle: Path, stage: Stage, scratch: Path) -> list[tuple[peers.
 
 
 def _sound(name: str, load: Load) -> Load:
-    if load.failed or not load.requests:
-        raise RuntimeError(f"{name} failed {load.failed} of {load.requests} requests.")
+    if load.refused or load.broken or not load.requests:
+        raise RuntimeError(f"{name} failed {load.refused + load.broken} of {load.requests} requests.")
     return load
 
 
@@ -133,6 +145,7 @@ def main() -> None:
         "cold": lambda: {"cold_start_s": statistics.median(cold_start_s(bundle, scratch) for _ in range(5))},
         "exact": lambda: exact.measure(stage.bundles["fp32"], stage.sentences),
         "share": lambda: measure_share(stage, product, options, scratch),
+        "overload": lambda: measure_overload(stage, product, bundle, scratch),
         "swaps": lambda: swaps.measure(product, (bundle, _copy(bundle, scratch)), stage.sentences, first=100),
     }
     figures: dict[str, Any] = dict.fromkeys(KEYS)

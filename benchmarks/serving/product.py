@@ -74,6 +74,11 @@ class Product:
         own = psutil.Process(self._process.pid)
         return sum(t.user + t.system for t in (p.cpu_times() for p in [own, *own.children(recursive=True)]))
 
+    def memory_mb(self) -> float:
+        """Memory of agent, front and runners together."""
+        own = psutil.Process(self._process.pid)
+        return sum(process.memory_info().rss for process in [own, *own.children(recursive=True)]) / 1e6
+
     def _wait(self, there: Callable[[ObservedSet], bool]) -> ObservedSet:
         deadline = time.monotonic() + WAIT_S
         while time.monotonic() < deadline:

@@ -47,8 +47,8 @@ end
 function done(summary, latency, requests)
   local errors = summary.errors
   io.write(string.format(
-    '\\nRESULT {"requests": %%d, "duration_us": %%d, "failed": %%d, "p50_us": %%d, "p99_us": %%d}\\n',
-    summary.requests, summary.duration, errors.connect + errors.read + errors.write + errors.status + errors.timeout,
+    '\\nRESULT {"requests": %%d, "duration_us": %%d, "refused": %%d, "broken": %%d, "p50_us": %%d, "p99_us": %%d}\\n',
+    summary.requests, summary.duration, errors.status, errors.connect + errors.read + errors.write + errors.timeout,
     latency:percentile(50), latency:percentile(99)))
 end
 """
@@ -70,11 +70,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk saw of one server."""
+    """What wrk saw of one server: `refused` were answered with another status than 200, `broken` not at all."""
 
     requests: int
     seconds: float
-    failed: int
+    refused: int
+    broken: int
     p50_ms: float
     p99_ms: float
 
@@ -149,7 +150,8 @@ def ask(url: str, script: Path, *, connections: int, seconds: int) -> Load:
     return Load(
         requests=result["requests"],
         seconds=result["duration_us"] / 1e6,
-        failed=result["failed"],
+        refused=result["refused"],
+        broken=result["broken"],
         p50_ms=result["p50_us"] / 1000,
         p99_ms=result["p99_us"] / 1000,
     )

@@ -39,7 +39,10 @@ class BundleFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a bundle says of itself. `digest` covers every file's path and checksum: equal digests, equal models."""
+    """What a bundle says of itself. `digest` covers every file's path and checksum: equal digests, equal models.
+
+    `embedding_width`: numbers in the vector that the graph gives as a second output; 0 where it has none.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -51,6 +54,7 @@ class Manifest(BaseModel):
     runtime: Literal["onnxruntime"] = "onnxruntime"
     precision: str = "fp32"
     graph: str = "model.onnx"
+    embedding_width: int = 0
     preprocessing: dict[str, Any] = Field(default_factory=dict)
     request_example: dict[str, Any]
     metrics: dict[str, float] = Field(default_factory=dict)

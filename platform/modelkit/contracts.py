@@ -304,6 +304,22 @@ class Predictor(Protocol):
     def predict(self, inputs: Sequence[Any]) -> list[dict[str, Any]]: ...
 
 
+class Embedder(Protocol):
+    """What a predictor also is when its manifest tells an `embedding_width`: `embed(inputs)` gives a row for each."""
+
+    def preprocess(self, inputs: Sequence[Any]) -> Any: ...
+
+    def token_counts(self, batch: Any) -> Sequence[int]: ...
+
+    def uncut_token_counts(self, inputs: Sequence[Any]) -> Sequence[int]: ...
+
+    def forward_embeddings(self, batch: Any) -> Any:
+        """Unit vectors (inputs, embedding width) in float32, in the order of the inputs."""
+        ...
+
+    def embed(self, inputs: Sequence[Any]) -> Any: ...
+
+
 # --- compression ----------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,8 @@
 // Colours come from the page's CSS variables, so that charts follow the theme. With `data-live` a chart is refreshed on
 // every second tick until the answer says `final`. A figure says what to show; only this file says how.
 
+import { times } from "./chart-times.js";
+
 const charts = new Map();
 let library;
 
@@ -365,7 +367,8 @@ function scatter(figure, colours, titled) {
 
 // --- life of a chart --------------------------------------------------------------------------------------------------
 
-const KINDS = { lines, heatmap, scatter };
+const overTime = (figure, colours, titled) => times(figure, colours, { frame: frame(figure, colours, titled), axis, compact });
+const KINDS = { lines, heatmap, scatter, times: overTime };
 const answers = new Map();
 
 // Charts of one page often share an address: within a tick it is asked for once.

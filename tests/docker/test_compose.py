@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from tuneyard.supervisor.configuration import read_configuration
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+#: Beside the product, with a profile of their own.
+MONITORING = ["prometheus", "grafana"]
 OURS = ["mlflow", "migrate", "web", "worker", "serving"]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 #: Variables of base images and of libraries, not of our settings.
@@ -26,7 +29,7 @@ FOREIGN = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}
 
 
 def test_it_holds_the_whole_product() -> None:
-    assert set(SERVICES) == {"postgres", "redis", *OURS}
+    assert set(SERVICES) == {"postgres", "redis", *OURS, *MONITORING}
     assert [path.name for path in DOCKERFILES] == ["serving.Dockerfile", "web.Dockerfile", "worker.Dockerfile"]
 
 
@@ -147,8 +150,30 @@ def test_python_in_a_health_check_compiles(name: str) -> None:
 
 
 def test_each_named_volume_is_declared_and_used() -> None:
-    used = {volume.partition(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
+    mounted = {volume.partition(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
+    used = {name for name in mounted if re.fullmatch(r"[a-z]+", name)}
     assert used == set(COMPOSE["volumes"])
+
+
+@pytest.mark.parametrize("name", MONITORING)
+def test_monitoring_starts_only_when_asked_for_and_mounts_what_is_there(name: str) -> None:
+    service = SERVICES[name]
+    assert service["profiles"] == ["monitoring"]
+    mounted = [volume.rpartition(":")[0].rpartition(":")[0] for volume in service["volumes"] if volume.startswith("./")]
+    assert mounted
+    assert all((ROOT / source).exists() for source in mounted)
+    assert not any(
+        set(service.get("depends_on", {})) & set(MONITORING) for service in map(SERVICES.get, OURS) if service
+    )
+
+
+def test_grafana_does_not_start_without_a_password() -> None:
+    script = SERVICES["grafana"]["entrypoint"][2].replace("$$", "$").replace("exec /run.sh", "echo started")
+    for password, started in (("", False), ("chosen", True)):
+        environment = {**os.environ, "GF_SECURITY_ADMIN_PASSWORD": password}
+        ended = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True)
+        assert (ended.returncode == 0) is started
+        assert ("started" in ended.stdout) is started
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)

@@ -7,6 +7,7 @@ import logging
 from apps.core.idempotency import records_forget
 from apps.jobs import queue, services
 from apps.jobs.previews import previews_forget
+from apps.monitoring.importing import traffic_forget
 from apps.registry.services import aliases_mirror_due
 from workers.app import app
 from workers.guard import guarded
@@ -26,8 +27,9 @@ def sweep_jobs() -> None:
 @app.task(name=queue.UPKEEP)
 @guarded
 def tick() -> None:
-    """Forget old idempotency keys, previews and workers that were killed; give MLflow the aliases it missed."""
+    """Forget old idempotency keys, previews, figures and killed workers; give MLflow the aliases it missed."""
     records_forget()
     services.workers_forget()
     previews_forget()
+    traffic_forget()
     aliases_mirror_due()

@@ -100,7 +100,7 @@ class Server:
                 with urllib.request.urlopen(request, timeout=5):  # noqa: S310
                     return
             except urllib.error.HTTPError as error:
-                if error.code not in (404, 503):
+                if error.code not in (400, 404, 503):  # MLServer answers 400 while its model loads
                     break
             except OSError:
                 pass

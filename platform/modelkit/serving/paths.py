@@ -59,6 +59,11 @@ class ServingPaths:
         return self.folder / "desired.lock"
 
     @property
+    def journal(self) -> Path:
+        """The front's figures (`modelkit.serving.journal`)."""
+        return self.folder / "figures"
+
+    @property
     def logs(self) -> Path:
         return self.home / "logs" / "serving"
 

@@ -247,6 +247,19 @@ class EndpointCounters(_Strict):
     p95_ms: float | None = None
 
 
+class RunnerVitals(_Strict):
+    """What the agent knows of the processes of a revision and tells the front, for `/metrics`."""
+
+    workspace: str
+    endpoint: str
+    revision: int
+    restarts: int = 0
+    processes: int = 0
+    memory_bytes: int = 0
+    cpu_s: float = 0.0
+    queued_inputs: int = 0
+
+
 class ObservedSet(_Strict):
     generation: int = 0
     updated_at: float = 0.0
@@ -270,6 +283,9 @@ class RouteRevision(_Strict):
     input_kind: InputKind
     labels: tuple[str, ...] = ()
     request_example: dict[str, Any] = Field(default_factory=dict)
+    #: 0: the bundle gives no embeddings.
+    embedding_width: int = 0
+    created_at: str = ""
 
 
 class Route(_Strict):

@@ -22,7 +22,7 @@ import orjson
 
 from modelkit import bundle
 from modelkit.errors import UserError
-from modelkit.serving import engines, oip
+from modelkit.serving import embedding, engines, oip
 from modelkit.serving.batching import Answer, Batcher, InvalidInput
 from modelkit.serving.plan import Runtime
 from modelkit.serving.wire import Ask, Cost, FrameProtocol, Reply, Status, reply_frame
@@ -45,11 +45,27 @@ class Runner:
         self.predictor = engines.open_predictor(folder, runtime)
         self.predictor.warmup()
         self.batcher = Batcher(self.predictor, slots=runtime.slots, max_batch=runtime.max_batch)
+        self.embedder = None
+        if self.manifest.embedding_width:
+            model = embedding.EmbeddingModel(self.predictor)
+            self.embedder = Batcher(model, slots=runtime.slots, max_batch=runtime.max_batch)
         self.peers: set[_Peer] = set()
         self.draining = False
         self.answered = 0
         self.asked_at = time.monotonic()
         self.started_at = time.time()
+
+    @property
+    def batchers(self) -> list[Batcher]:
+        return [self.batcher] if self.embedder is None else [self.batcher, self.embedder]
+
+    @property
+    def in_flight(self) -> int:
+        return sum(batcher.in_flight for batcher in self.batchers)
+
+    def batcher_of(self, ask: Ask) -> Batcher | None:
+        """What answers this; None where the bundle gives no embeddings."""
+        return self.embedder if ask in embedding.ASKS else self.batcher
 
     def info(self) -> dict[str, Any]:
         return {
@@ -57,15 +73,19 @@ class Runner:
             "digest": self.manifest.digest,
             "started_at": self.started_at,
             "answered": self.answered,
-            "in_flight": self.batcher.in_flight,
-            "queued_inputs": self.batcher.queued_inputs,
-            "oldest_run_s": round(self.batcher.oldest_run_s, 3),
+            "in_flight": self.in_flight,
+            "queued_inputs": sum(batcher.queued_inputs for batcher in self.batchers),
+            "oldest_run_s": round(max(batcher.oldest_run_s for batcher in self.batchers), 3),
             "idle_s": round(time.monotonic() - self.asked_at, 3),
             "draining": self.draining,
         }
 
     def encode(self, ask: Ask, outputs: list[dict[str, Any]]) -> bytes:
-        """The JSON of `outputs` as the front passes it on, unread."""
+        """What the front passes on unread: JSON, but for tensors that are wanted as bytes."""
+        if ask in embedding.ASKS:
+            return embedding.encode(outputs, ask)
+        if ask is Ask.TENSORS_BINARY:
+            return oip.pack(oip.output_tensors(outputs, self.labels))
         if ask is Ask.TENSORS:
             return orjson.dumps(oip.output_tensors(outputs, self.labels), option=orjson.OPT_SERIALIZE_NUMPY)
         if ask is Ask.PREDICT and "scores" in outputs[0]:  # a neighbour in the batch wanted them
@@ -109,7 +129,10 @@ class _Peer(FrameProtocol):
             self._reply(request_id, self._answer(ask, answer))
 
         scores = ask is not Ask.PREDICT
-        if not self._runner.batcher.submit(inputs, done, scores=scores, max_tokens=max_tokens):
+        batcher = self._runner.batcher_of(ask)
+        if batcher is None:
+            self._reply(request_id, Reply(Status.INVALID, embedding.NONE_HERE.encode()))
+        elif not batcher.submit(inputs, done, scores=scores, max_tokens=max_tokens):
             self._reply(request_id, Reply(Status.BUSY, b""))
 
     def _answer(self, ask: Ask, answer: Answer) -> Reply:
@@ -161,9 +184,10 @@ async def serve(folder: Path, socket: Path, runtime: Runtime) -> None:
     # The front closes its connection after the last answer; a peer that never does is not waited for.
     while runner.peers and loop.time() < deadline:
         await asyncio.sleep(0.02)
-    while runner.batcher.in_flight and loop.time() < deadline:
+    while runner.in_flight and loop.time() < deadline:
         await asyncio.sleep(0.02)
-    runner.batcher.close()
+    for batcher in runner.batchers:
+        batcher.close()
     logger.info("Drained.")
 
 

@@ -18,12 +18,15 @@ MAX_FRAME_BYTES = 80_000_000
 
 
 class Ask(IntEnum):
-    """What a request wants. The runner knows the first four, the front's control socket the last two."""
+    """What a request wants. The front's control socket knows the last two, the runner all others."""
 
     PREDICT = 1
     PREDICT_SCORES = 2
     TENSORS = 3
     INFO = 4
+    TENSORS_BINARY = 5
+    EMBED = 6
+    EMBED_BASE64 = 7
     RELOAD = 10
     STATS = 11
 

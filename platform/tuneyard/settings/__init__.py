@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import dj_database_url
 from django.utils.translation import gettext_lazy as _
@@ -24,7 +25,12 @@ PUBLIC_URL = env.text("TUNEYARD_PUBLIC_URL", f"http://{homes.shown_host(BIND_HOS
 SERVING_URL = env.text("TUNEYARD_SERVING_URL", homes.with_port(PUBLIC_URL, SERVING_PORT)).rstrip("/")
 #: Where this process reaches the front itself; differs from SERVING_URL behind a proxy.
 SERVING_INTERNAL_URL = env.text("TUNEYARD_SERVING_INTERNAL_URL", f"http://127.0.0.1:{SERVING_PORT}").rstrip("/")
-ALLOWED_HOSTS = env.items("TUNEYARD_ALLOWED_HOSTS") or homes.allowed_hosts(BIND_HOST, PUBLIC_URL)
+#: Where the serving port reaches this process, to load and unload on behalf of its callers.
+CONTROL_URL = env.text("TUNEYARD_CONTROL_URL", f"http://127.0.0.1:{PORT}")
+ALLOWED_HOSTS = [
+    *(env.items("TUNEYARD_ALLOWED_HOSTS") or homes.allowed_hosts(BIND_HOST, PUBLIC_URL)),
+    urlsplit(CONTROL_URL).hostname or "localhost",
+]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 HTTPS = PUBLIC_URL.startswith("https://")
 

@@ -29,6 +29,7 @@ def instance_environment(configuration: Configuration) -> dict[str, str]:
     inherited = os.environ.get("PYTHONPATH")
     # So that it works in a bare checkout too, where nothing is installed.
     path = os.pathsep.join([str(root), str(root / "platform"), *([inherited] if inherited else [])])
+    host = f"[{configuration.loopback}]" if ":" in configuration.loopback else configuration.loopback
     mlflow = configuration.mlflow_uri or f"http://127.0.0.1:{kept_port(configuration.home, 'mlflow')}"
     return {
         **os.environ,
@@ -38,6 +39,7 @@ def instance_environment(configuration: Configuration) -> dict[str, str]:
         "TUNEYARD_HOME": str(configuration.home),
         "REDIS_URL": configuration.redis_url or f"unix://{redis_socket(configuration)}",
         "MLFLOW_TRACKING_URI": mlflow,
+        "TUNEYARD_CONTROL_URL": os.environ.get("TUNEYARD_CONTROL_URL", f"http://{host}:{configuration.port}"),
         # Nothing phones home.
         "DO_NOT_TRACK": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",

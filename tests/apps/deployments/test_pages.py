@@ -79,6 +79,30 @@ def test_try_it_asks_the_live_endpoint(team: Team, endpoint: Endpoint, host: Hos
     assert b"4/4" in browser.get("/endpoints/intents/?tab=traffic").content
 
 
+def test_the_openapi_document_is_linked_and_shown_with_the_public_address(
+    team: Team, endpoint: Endpoint, host: Host
+) -> None:
+    deployment_apply()
+    browser = team.viewer.browser()
+    page = browser.get("/endpoints/intents/").content.decode()
+    assert 'href="/endpoints/intents/openapi.json"' in page
+    assert "/v1/embeddings" in page
+    told = browser.get("/endpoints/intents/openapi.json").json()
+    assert told["servers"] == [{"url": host.url}]
+    assert "/predict/intents" in told["paths"]
+    assert team.outsider.browser().get("/endpoints/intents/openapi.json").status_code == 404
+
+
+def test_the_openapi_document_of_a_stopped_endpoint_is_refused_by_name(
+    team: Team, endpoint: Endpoint, host: Host
+) -> None:
+    services.endpoint_stop(by=team.developer.identity, endpoint=endpoint)
+    deployment_apply()
+    answer = team.viewer.browser().get("/endpoints/intents/openapi.json")
+    assert answer.status_code == 503
+    assert b"is stopped" in answer.content
+
+
 def test_try_it_says_when_the_serving_port_is_down(team: Team, endpoint: Endpoint, settings: object) -> None:
     settings.SERVING_INTERNAL_URL = "http://127.0.0.1:9"  # type: ignore[attr-defined]
     answer = team.viewer.browser().post("/endpoints/intents/try", {"text": "card"}, headers={"HX-Request": "true"})

@@ -20,6 +20,7 @@ from modelkit.compression.dynamic_int8.apply import quantize_tables
 from modelkit.contracts import DatasetRef, RunContext
 from modelkit.errors import Stopped, UserError
 from modelkit.evaluation.parity import open_predictor
+from modelkit.tasks.text_classification.predict import Predictor
 from modelkit.tracking.memory import MemoryReporter
 from tests.tiny.run import Trained
 
@@ -70,6 +71,14 @@ def test_the_manifest_names_parent_and_recipe(finished: Job, instant: Trained) -
     assert manifest.lineage["parent"]["digest"] == parent.digest
     assert manifest.lineage["dataset"] == parent.lineage["dataset"]
     assert [step["method"] for step in manifest.recipe] == ["dynamic_int8"]
+
+
+def test_the_variant_still_gives_embeddings(finished: Job, instant: Trained) -> None:
+    texts = ["parcel late", "reset my password", "订 单"]
+    exact, small = (Predictor(folder).embed(texts) for folder in (instant.outcome.bundle, finished.scratch / "bundle"))
+    assert small.shape == exact.shape
+    np.testing.assert_allclose(np.linalg.norm(small, axis=1), 1.0, rtol=1e-5)
+    assert (small * exact).sum(axis=1).min() > 0.97
 
 
 def test_baseline_and_variant_have_the_same_score(finished: Job) -> None:

@@ -263,11 +263,6 @@ def test_addresses(client: httpx.Client, method: str, path: str, status: int) ->
         assert answer.headers["allow"]
 
 
-def test_a_compressed_body_is_refused_by_name(client: httpx.Client) -> None:
-    answer = client.post("/predict/intents", content=b"\x1f\x8b", headers={"content-encoding": "gzip"})
-    assert (answer.status_code, error(answer)["code"]) == (415, "unsupported_encoding")
-
-
 def test_more_than_the_queue_holds_is_429_with_retry_after(host: Host) -> None:
     async def scenario() -> list[httpx.Response]:
         headers = {"authorization": f"Bearer {TOKEN}"}
@@ -378,6 +373,14 @@ def test_http_1_0_and_upgrades_are_answered_and_closed(host: Host) -> None:
     assert statuses(raw(host, b"GET /v2/health/live HTTP/1.0\r\n\r\n")) == [200]
     upgrade = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
     assert statuses(raw(host, upgrade)) == [200]
+
+
+def test_what_follows_a_closing_answer_is_not_answered(host: Host) -> None:
+    closing = HEAD + CLOSE + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
+    for follower in (sized(BODY), b"NONSENSE\r\n\r\n", b"GET /v2 HTTP/1.1\r\nexpect: 100-continue\r\n\r\n"):
+        assert statuses(raw(host, closing + follower)) == [200]
+        no_key = b"GET /v2/models/intents HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        assert statuses(raw(host, no_key + follower)) == [401]
 
 
 def test_a_client_that_hangs_up_costs_nothing(host: Host, client: httpx.Client) -> None:

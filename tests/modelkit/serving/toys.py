@@ -41,7 +41,13 @@ OTHER_TOKEN, OTHER_WORKSPACE = "ty_outsider", "ws2"
 
 
 def make_bundle(
-    folder: Path, *, bias: float = 0.0, golden_bias: float | None = None, task: str = "toy_words", **weights: Any
+    folder: Path,
+    *,
+    bias: float = 0.0,
+    golden_bias: float | None = None,
+    task: str = "toy_words",
+    embedding_width: int = len(LABELS),
+    **weights: Any,
 ) -> bundle.Manifest:
     """A sealed toy bundle. A `golden_bias` other than `bias` freezes answers that the model does not give."""
     folder.mkdir(parents=True)
@@ -54,6 +60,7 @@ def make_bundle(
         name=folder.name,
         created_at="2026-01-01T00:00:00Z",
         labels=LABELS,
+        embedding_width=embedding_width,
         request_example={"inputs": ["refund please"]},
     )
     return bundle.seal(folder, manifest)
@@ -114,7 +121,8 @@ def wait_until(look: Callable[[], T | None], *, timeout_s: float = 30.0, what: s
 class Host:
     """A home with its agent. Use as a context manager: at its end everything started has to be gone."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, control_url: str = "") -> None:
+        self.control_url = control_url
         self.paths = ServingPaths(home)
         self.backend = LocalProcess(home, "http://127.0.0.1")
         self.agent: subprocess.Popen[bytes] | None = None
@@ -151,7 +159,7 @@ class Host:
                 "--host",
                 "127.0.0.1",
             ],
-            env={**os.environ, "TUNEYARD_PLUGINS": str(PLUGIN)},
+            env={**os.environ, "TUNEYARD_PLUGINS": str(PLUGIN), "TUNEYARD_CONTROL_URL": self.control_url},
             stdout=log,
             stderr=log,
         )

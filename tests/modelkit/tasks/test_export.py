@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from safetensors import safe_open
 from transformers import AutoModel
 
 from modelkit import bundle as bundles
@@ -107,6 +110,47 @@ def test_steps_compose_to_predict(predictor: Predictor) -> None:
 def test_scores_are_left_out_on_wish(predictor: Predictor) -> None:
     (answer,) = predictor.predict(["card charged"], scores=False)
     assert set(answer) == {"label", "score"}
+
+
+def test_embeddings_are_what_the_head_reads(instant: Trained, predictor: Predictor) -> None:
+    texts = ["parcel " * n for n in (3, 1, 2)] + ["reset my password", ""]
+    assert bundles.read(instant.outcome.bundle).embedding_width == predictor.embedding_width == 64
+    vectors = predictor.embed(texts)
+    assert vectors.shape == (5, 64)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-5)
+    with safe_open(instant.outcome.bundle / "model.safetensors", "np") as weights:
+        head = {name: weights.get_tensor(f"{bundles.HEAD_PREFIX}{name}") for name in ("weight", "bias")}
+    logits = vectors @ head["weight"].T + head["bias"]
+    np.testing.assert_allclose(logits, predictor.forward(predictor.preprocess(texts)), atol=1e-4)
+    np.testing.assert_allclose(predictor.embed(texts[1:2])[0], vectors[1], atol=1e-5)
+
+
+def test_classification_computes_nothing_for_the_embedding(instant: Trained) -> None:
+    """The second output names a value on the way to the first: no node of the graph exists for it alone."""
+    graph = onnx.load(instant.outcome.bundle / "model.onnx").graph
+    makers = {output: node for node in graph.node for output in node.output}
+    needed: set[str] = set()
+    waiting = ["logits"]
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is not None and node.output[0] not in needed:
+            needed.add(node.output[0])
+            waiting.extend(node.input)
+    assert [output.name for output in graph.output] == ["logits", "embedding"]
+    assert {node.output[0] for node in graph.node} == needed
+
+
+def test_a_bundle_made_before_embeddings_still_classifies(instant: Trained, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(instant.outcome.bundle, old)
+    manifest = json.loads((old / "manifest.json").read_text())
+    del manifest["embedding_width"]
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    opened = Predictor(old)
+    assert opened.predict(["parcel late"])[0]["label"] in opened.labels
+    with pytest.raises(ValueError, match="no embeddings"):
+        opened.embed(["parcel late"])
+    assert bundles.read(old).embedding_width == 0
 
 
 @pytest.mark.parametrize("text", ["", " ", "☃", "\x00", "zz" * 50_000, "我想取消订单"])

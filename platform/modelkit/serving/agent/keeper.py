@@ -47,6 +47,8 @@ class FrontKeeper:
         self._started_at = 0.0
         self.healthy = False
         self.counters: tuple[EndpointCounters, ...] = ()
+        #: Handed to the front with each look at it; see `vitals`.
+        self.vitals = b""
 
     def readopt(self, saved: SavedFront) -> None:
         """Keep the front of the last agent if it serves the same address."""
@@ -120,6 +122,8 @@ class FrontKeeper:
                 str(self._paths.routing),
                 "--control",
                 str(self._paths.control),
+                "--journal",
+                str(self._paths.journal),
             ],
             log=self._paths.logs / "front.log",
             pass_fds=(listener.fileno(),),
@@ -144,7 +148,7 @@ class FrontKeeper:
 
     async def _look_at_it(self) -> None:
         try:
-            reply = await ask(str(self._paths.control), Ask.STATS, timeout_s=5.0)
+            reply = await ask(str(self._paths.control), Ask.STATS, self.vitals, timeout_s=5.0)
             self.counters = tuple(EndpointCounters.model_validate(row) for row in orjson.loads(reply.body)["counters"])
             self.healthy, self._missed, self._answered = True, 0, True
         except (OSError, ValueError):

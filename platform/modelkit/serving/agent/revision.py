@@ -105,6 +105,11 @@ class Revision:
         return self._failure or next((replica.reason for replica in self._replicas if replica.reason), "")
 
     @property
+    def queued_inputs(self) -> int:
+        """As of the last probes."""
+        return sum(replica.info.queued_inputs for replica in self._replicas if replica.info is not None)
+
+    @property
     def crash_looping(self) -> bool:
         return not self.ready and any(replica.crash_looping for replica in self._replicas)
 

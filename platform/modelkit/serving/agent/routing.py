@@ -57,6 +57,8 @@ def _route_revision(revision: Revision, weight: int) -> RouteRevision:
         input_kind=input_kind(revision.manifest.request_example),
         labels=tuple(revision.manifest.labels),
         request_example=revision.manifest.request_example,
+        embedding_width=revision.manifest.embedding_width,
+        created_at=revision.manifest.created_at,
     )
 
 

@@ -18,6 +18,7 @@ from modelkit.serving.agent.keeper import FrontKeeper
 from modelkit.serving.agent.revision import Revision
 from modelkit.serving.agent.routing import routing_table
 from modelkit.serving.agent.state import SavedEndpoint, SavedState
+from modelkit.serving.agent.vitals import vitals
 from modelkit.serving.paths import ServingPaths, write_atomic
 from modelkit.serving.plan import (
     Action,
@@ -44,6 +45,7 @@ logger = logging.getLogger("modelkit.serving.agent")
 
 TICK_S = 0.05
 REPORT_EVERY_S = 1.0
+VITALS_EVERY_S = 2.0
 _STOP_S = 8.0
 _FRONT_WAIT_S = 30.0
 
@@ -80,6 +82,7 @@ class Agent:
         self._routing_lock = asyncio.Lock()
         self._reported = ObservedSet()
         self._reported_at = 0.0
+        self._looked_at = 0.0
 
     # --- the loop ---
 
@@ -104,6 +107,7 @@ class Agent:
         if self._desired_read:
             await self._act()
         self._save()
+        self._look_at_runners()
         self._report()
 
     async def _act(self) -> None:
@@ -277,6 +281,11 @@ class Agent:
         if current != self._saved:
             state.save(self._paths.state, current)
             self._saved = current
+
+    def _look_at_runners(self) -> None:
+        if time.monotonic() - self._looked_at >= VITALS_EVERY_S:
+            self._looked_at = time.monotonic()
+            self._front.vitals = vitals(self._revisions())
 
     def _report(self) -> None:
         now = time.monotonic()

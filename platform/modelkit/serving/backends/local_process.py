@@ -32,6 +32,11 @@ class LocalProcess:
     def capabilities(self) -> frozenset[str]:
         return _CAPABILITIES
 
+    @property
+    def journal(self) -> Path:
+        """Where the front leaves its figures; see `modelkit.serving.journal`."""
+        return self._paths.journal
+
     @contextmanager
     def exclusive(self, what: Literal["desired", "keys"] = "desired") -> Iterator[None]:
         """Hold while reading the truth and applying it, so that an older reading cannot overwrite a newer one."""

@@ -17,6 +17,7 @@ import uvloop
 
 from modelkit.serving.front.app import Front
 from modelkit.serving.front.http import Connection
+from modelkit.serving.journal import Journal
 from modelkit.serving.wire import Ask, FrameProtocol, Reply, Status, reply_frame
 
 logger = logging.getLogger("modelkit.serving.front")
@@ -37,20 +38,22 @@ class _Control(FrameProtocol):
         if code == Ask.RELOAD:
             reply = Reply(Status.OK, orjson.dumps({"generation": self._front.reload(), "pid": os.getpid()}))
         elif code == Ask.STATS:
-            reply = Reply(Status.OK, self._front.stats())
+            reply = Reply(Status.OK, self._front.stats(payload))
         else:
             reply = Reply(Status.ERROR, b"")
         if self.transport is not None:
             self.transport.write(reply_frame(request_id, reply))
 
 
-async def serve(listener: socket.socket, routing_file: Path, control: Path) -> None:
+async def serve(
+    listener: socket.socket, routing_file: Path, control: Path, journal: Journal, *, control_url: str
+) -> None:
     """Serve until SIGTERM, then answer what has come."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    front = Front(routing_file)
+    front = Front(routing_file, control_url=control_url)
     front.reload()
     server = await loop.create_server(lambda: Connection(front), sock=listener, backlog=1024)
     control.unlink(missing_ok=True)
@@ -59,11 +62,15 @@ async def serve(listener: socket.socket, routing_file: Path, control: Path) -> N
     identity = control.stat().st_ino
     logger.info("Serving on %s.", listener.getsockname()[:2])
     watching = asyncio.create_task(_watch_keys(front))
+    writing: asyncio.Task[None] | None = None
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 1.0)
         front.tick()
         await front.keep_usage()
+        # One writer at a time: while a disk hangs, slices grow longer and callers do not notice.
+        if writing is None or writing.done():
+            writing = asyncio.create_task(asyncio.to_thread(journal.write, front.counters.roll()))
         if not stop.is_set() and not _still_ours(control, identity):
             logger.warning("The control socket is gone or another's: this front was replaced, so it ends.")
             break
@@ -74,6 +81,9 @@ async def serve(listener: socket.socket, routing_file: Path, control: Path) -> N
     await front.drain(DRAIN_S)
     watching.cancel()
     await front.keep_usage()
+    if writing is not None:
+        await writing
+    await asyncio.to_thread(journal.write, front.counters.roll(end=True))
 
 
 async def _watch_keys(front: Front) -> None:
@@ -94,11 +104,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fd", type=int, required=True, help="a listening TCP socket")
     parser.add_argument("--routing", type=Path, required=True, help="routing.json")
     parser.add_argument("--control", type=Path, required=True, help="path of the control socket")
+    parser.add_argument(
+        "--control-url",
+        default=os.environ.get("TUNEYARD_CONTROL_URL", ""),
+        help="where the platform's web answers, for loading and unloading over the Open Inference Protocol",
+    )
+    parser.add_argument("--journal", type=Path, required=True, help="folder for what was counted")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     listener = socket.socket(fileno=options.fd)
     listener.setblocking(False)
-    uvloop.run(serve(listener, options.routing, options.control))
+    journal = Journal(options.journal)
+    uvloop.run(serve(listener, options.routing, options.control, journal, control_url=options.control_url))
     return 0
 
 

@@ -12,23 +12,29 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from modelkit.serving import oip
+from modelkit.serving.front import describe, exposition
+from modelkit.serving.front.control import ControlPlane, check_load, not_settled, settled
 from modelkit.serving.front.counters import Counters
-from modelkit.serving.front.exchange import Exchange, Refused
-from modelkit.serving.front.http import Connection, Request
+from modelkit.serving.front.dialects import Dialect, Embeddings, Infer, Predict, json_object
+from modelkit.serving.front.exchange import Exchange
+from modelkit.serving.front.http import Connection
 from modelkit.serving.front.keys import ANY_WORKSPACE, Credential, KeyRing
 from modelkit.serving.front.links import Link
 from modelkit.serving.front.problem import (
-    ENCODED_BODY,
+    FAILED,
     NOT_FOUND,
     UNAUTHENTICATED,
     Problem,
+    Refused,
+    body_too_large,
+    invalid,
     method_not_allowed,
     other_endpoint,
     unavailable,
 )
+from modelkit.serving.front.request import Request
 from modelkit.serving.front.table import Endpoint, Table
-from modelkit.serving.plan import RoutingTable
+from modelkit.serving.plan import RoutingTable, RunnerVitals
 from modelkit.serving.wire import NO_COST
 
 logger = logging.getLogger("modelkit.serving.front")
@@ -36,6 +42,18 @@ logger = logging.getLogger("modelkit.serving.front")
 _PREDICT = re.compile(r"/predict/([^/]{1,200})/?")
 _MODEL = re.compile(r"/v2/models/([^/]{1,200})(?:/versions/([0-9]{1,9}))?(/infer|/ready)?/?")
 _GET_ONLY = frozenset(("/v2", "/v2/", "/v2/health/live", "/v2/health/ready", "/metrics"))
+_LOAD = re.compile(r"/v2/repository/models/([^/]{1,200})/(load|unload)")
+_DOCUMENT = re.compile(r"/openapi/([^/]{1,200})\.json")
+_LISTED = re.compile(r"/v1/models/([^/]{1,200})")
+#: Addresses of a workspace rather than of an endpoint: the method and the action of each.
+_OF_WORKSPACE = {
+    "/v1/embeddings": ("POST", "embeddings"),
+    "/v1/models": ("GET", "models"),
+    "/v2/repository/index": ("POST", "index"),
+}
+_POSTED = frozenset(("predict", "infer", "load", "unload"))
+#: What a model answers; only these are counted.
+_ASKS_MODEL = frozenset(("predict", "infer", "embeddings"))
 #: Small, for requests that have no business with a body.
 _NO_BODY_BYTES = 1024
 #: For the agent's golden set.
@@ -73,14 +91,20 @@ class Front:
     The keys lie beside the routing table, and what they have used as well.
     """
 
-    def __init__(self, routing_file: Path, *, max_connections: int = 4000) -> None:
+    def __init__(self, routing_file: Path, *, control_url: str = "", max_connections: int = 4000) -> None:
         self._file = routing_file
+        self._control = ControlPlane(control_url)
+        self._tasks: set[asyncio.Task[None]] = set()
         self.keys = KeyRing(routing_file.with_name("keys.json"), routing_file.with_name("key-usage.json"))
         self._mtime_ns = 0
         self.max_connections = max_connections
         self.connections: set[Connection] = set()
         self.links: dict[str, Link] = {}
         self.counters = Counters()
+        self.started_at = time.time()
+        #: Told by the agent, which owns the runners.
+        self.vitals: tuple[RunnerVitals, ...] = ()
+        self.vitals_at = 0.0
         self.table = Table(RoutingTable(), self.links)
         self.loaded = False
 
@@ -122,8 +146,11 @@ class Front:
         if content is not None:
             await asyncio.to_thread(self.keys.write, content)
 
-    def stats(self) -> bytes:
-        """For the agent: counters per endpoint."""
+    def stats(self, told: bytes = b"") -> bytes:
+        """For the agent: counters per endpoint. `told` is what it knows of its runners, a list of `RunnerVitals`."""
+        if told:
+            self.vitals = tuple(RunnerVitals.model_validate(row) for row in orjson.loads(told))
+            self.vitals_at = time.monotonic()
         return orjson.dumps({"generation": self.table.generation, "counters": self.counters.summary()})
 
     async def drain(self, deadline_s: float) -> None:
@@ -153,8 +180,35 @@ class Front:
         elif model is not None:
             action, name, version = (model[3] or "/metadata")[1:], model[1], model[2]
         else:
-            return NOT_FOUND
+            return self._admit_rest(request)
         return self._admit_endpoint(request, action, name, int(version) if version else None)
+
+    def _admit_rest(self, request: Request) -> Problem | None:
+        """Addresses that are asked seldom."""
+        path = request.path
+        if path in _OF_WORKSPACE:
+            return self._admit_workspace(request, *_OF_WORKSPACE[path])
+        if (load := _LOAD.fullmatch(path)) is not None:
+            return self._admit_endpoint(request, load[2], load[1], None)
+        if (document := _DOCUMENT.fullmatch(path)) is not None:
+            return self._admit_endpoint(request, "openapi", document[1], None)
+        if (listed := _LISTED.fullmatch(path)) is not None:
+            return self._admit_endpoint(request, "model", listed[1], None)
+        return NOT_FOUND
+
+    def _admit_workspace(self, request: Request, method: str, action: str) -> Problem | None:
+        key = self.identify(request)
+        if key is None:
+            return UNAUTHENTICATED
+        if request.method != method:
+            return method_not_allowed(method)
+        if action == "embeddings":
+            # The body names the endpoint, so its own limit, and whether the key may, can be held only afterwards.
+            request.max_body = max(self.table.max_bytes_of(key.workspace), _NO_BODY_BYTES)
+        elif key.endpoint is not None:
+            return other_endpoint(key.endpoint)
+        request.target = _Call(action, key.workspace, key=key)
+        return None
 
     def _admit_plain(self, request: Request, connection: Connection) -> Problem | None:
         if request.method != "GET":
@@ -179,7 +233,7 @@ class Front:
         workspace = key.workspace
         if key.endpoint is not None and key.endpoint != name:
             return other_endpoint(key.endpoint)
-        allowed = "POST" if action in ("predict", "infer") else "GET"
+        allowed = "POST" if action in _POSTED else "GET"
         if request.method != allowed:
             return method_not_allowed(allowed)
         pinned = version
@@ -191,13 +245,8 @@ class Front:
         endpoint = self.table.endpoints.get((workspace, name))
         known = endpoint is not None and (version is None or version in {t.revision.number for t in endpoint.weighted})
         if endpoint is None or not known:
-            wanted = name if version is None else f"{name}, version {version}"
-            return Problem(
-                404, "endpoint_not_found", f"This workspace has no endpoint {wanted[:100]!r}.", "Check its name."
-            )
-        if request.headers.get(b"content-encoding", b"identity") != b"identity":
-            return ENCODED_BODY
-        if allowed == "POST":
+            return _no_endpoint(name if version is None else f"{name}, version {version}")
+        if action in _ASKS_MODEL:
             request.max_body = _INTERNAL_BODY_BYTES if internal else endpoint.limits.max_bytes
         request.target = _Call(action, workspace, endpoint, pinned, key)
         request.target.counted = not internal
@@ -208,92 +257,134 @@ class Front:
     def handle(self, request: Request, connection: Connection) -> None:
         """Answer, now or later, a request that was admitted."""
         call: _Call = request.target
-        if call.action in ("predict", "infer") and call.endpoint is not None:
-            exchange = Exchange(
-                self,
-                connection,
-                request,
-                call.endpoint,
-                infer=call.action == "infer",
-                pinned=call.pinned,
-                counted=call.counted,
-                key=call.key,
-            )
-            call.exchange = exchange
-            try:
-                exchange.start()
-            except Refused as refused:
-                connection.refuse(request, refused.problem)
+        if call.action == "predict":
+            self._exchange(request, connection, call, Predict())
+        elif call.action == "infer":
+            self._exchange(request, connection, call, Infer())
+        elif call.action == "embeddings":
+            self._embed(request, connection, call)
+        elif call.action in ("load", "unload"):
+            task = asyncio.get_running_loop().create_task(self._load(request, connection, call))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         elif call.action == "/metrics":
-            text = "\n".join(self._metrics(None if call.workspace == ANY_WORKSPACE else call.workspace)) + "\n"
-            connection.respond(request, 200, text.encode(), b"text/plain; version=0.0.4; charset=utf-8")
+            text = exposition.page(self, None if call.workspace == ANY_WORKSPACE else call.workspace)
+            connection.respond(request, 200, text, exposition.CONTENT_TYPE)
         else:
-            answer = self._describe(call)
+            answer = self._describe(request, call)
             if isinstance(answer, Problem):
                 connection.refuse(request, answer)
             else:
                 connection.respond(request, 200, orjson.dumps(answer))
 
+    def _exchange(self, request: Request, connection: Connection, call: _Call, dialect: Dialect) -> None:
+        assert call.endpoint is not None  # noqa: S101  set by admit, or by `_embed`
+        exchange = call.exchange = Exchange(
+            self, connection, request, call.endpoint, dialect, pinned=call.pinned, counted=call.counted, key=call.key
+        )
+        try:
+            exchange.start()
+        except Refused as refused:
+            connection.refuse(request, refused.problem)
+
+    def _embed(self, request: Request, connection: Connection, call: _Call) -> None:
+        try:
+            dialect = Embeddings(request)
+        except Refused as refused:
+            connection.refuse(request, refused.problem)
+            return
+        assert call.workspace is not None  # noqa: S101  set by admit
+        assert call.key is not None  # noqa: S101
+        if call.key.endpoint is not None and call.key.endpoint != dialect.model:
+            connection.refuse(request, other_endpoint(call.key.endpoint))
+            return
+        call.endpoint = self.table.endpoints.get((call.workspace, dialect.model))
+        if call.endpoint is None:
+            connection.refuse(request, _no_endpoint(dialect.model))
+        elif len(request.body) > call.endpoint.limits.max_bytes:
+            connection.refuse(request, body_too_large(call.endpoint.limits.max_bytes))
+        elif (refusal := call.key.admit(call.endpoint.name, call.endpoint.limits.rate_per_minute)) is not None:
+            connection.refuse(request, refusal)
+        else:
+            self._exchange(request, connection, call, dialect)
+
+    async def _load(self, request: Request, connection: Connection, call: _Call) -> None:
+        """Load or unload: at once where it is so already, else by the platform; answered when it is so."""
+        assert call.endpoint is not None  # noqa: S101  set by admit
+        key, loading = (call.endpoint.workspace, call.endpoint.name), call.action == "load"
+
+        def done() -> bool:
+            endpoint = self.table.endpoints.get(key)
+            if endpoint is None:
+                return not loading
+            return describe.not_answering(endpoint) is None if loading else endpoint.stopped
+
+        try:
+            problem = check_load(request.body)
+            if problem is None and not done():
+                verb = "start" if loading else "stop"
+                problem = await self._control.ask(key[1], verb, request.headers.get(b"authorization", b""))
+                if problem is None and not await settled(done):
+                    problem = not_settled(key[1])
+        except Exception:
+            logger.exception("%s of %s failed.", call.action, key[1])
+            problem = FAILED
+        if problem is not None:
+            connection.refuse(request, problem)
+        else:
+            connection.respond(request, 200, b"{}")
+
     def refused(self, request: Request, problem: Problem) -> None:
         """Count an answer other than 200 against its endpoint; unknown addresses and keys are not kept per name."""
         call: _Call | None = request.target
-        if call is None or call.endpoint is None or not call.counted or call.action not in ("predict", "infer"):
+        if call is None:
+            strangers = self.counters.strangers
+            strangers[problem.status] = strangers.get(problem.status, 0) + 1
+            return
+        if call.endpoint is None or not call.counted or call.action not in _ASKS_MODEL:
             return
         revision = call.exchange.revision if call.exchange is not None else 0
         series = self.counters.of((call.endpoint.workspace, call.endpoint.name, revision))
-        series.observe(problem.status, 0.0, 0, NO_COST)
+        series.observe(problem.status, 0.0, 0, NO_COST, problem.code)
 
     # --- answers without a model ---
 
-    def _describe(self, call: _Call) -> dict[str, Any] | Problem:
+    def _describe(self, request: Request, call: _Call) -> dict[str, Any] | list[dict[str, str]] | Problem:
         if call.action == "/v2":
-            return {"name": "tuneyard", "version": "2", "extensions": []}
+            return describe.server()
         if call.action == "/v2/health/live":
             return {"live": True}
         if call.action == "/v2/health/ready":
             if self.loaded:
                 return {"ready": True}
             return unavailable("not_ready", "There is no routing table yet.", "Try again soon.", retry_after_s=1)
+        if call.endpoint is None:
+            return self._list(request, call)
         # The endpoint as it is now, not as it was when the headers came.
-        assert call.endpoint is not None  # noqa: S101  set by admit for all other actions
         endpoint = self.table.endpoints.get((call.endpoint.workspace, call.endpoint.name), call.endpoint)
         if call.action == "ready":
-            return self._ready(endpoint)
-        versions = [str(target.revision.number) for target in endpoint.weighted]
-        first = endpoint.weighted[0].revision if endpoint.weighted else None
-        return oip.model_metadata(endpoint.name, versions, first.labels if first else ())
+            return describe.not_answering(endpoint, call.pinned) or {"name": endpoint.name, "ready": True}
+        if call.action == "openapi":
+            return describe.openapi(endpoint)
+        if call.action == "model":
+            return describe.model(endpoint) or describe.not_answering(endpoint) or _no_endpoint(endpoint.name)
+        return describe.metadata(endpoint, call.pinned)
 
-    def _ready(self, endpoint: Endpoint) -> dict[str, Any] | Problem:
-        if endpoint.stopped:
-            return unavailable(
-                "endpoint_stopped", f"{endpoint.name} is stopped.", "Start it on its page or by the API."
-            )
-        if any(target.answers for target in endpoint.weighted):
-            return {"name": endpoint.name, "ready": True}
-        for target in endpoint.weighted:
-            target.open()
-        return unavailable(
-            "endpoint_not_ready", f"{endpoint.name} does not answer yet.", "Try again soon.", retry_after_s=1
-        )
+    def _list(self, request: Request, call: _Call) -> dict[str, Any] | list[dict[str, str]] | Problem:
+        own = [endpoint for (owner, _), endpoint in sorted(self.table.endpoints.items()) if owner == call.workspace]
+        if call.action == "models":
+            return {"object": "list", "data": [m for endpoint in own if (m := describe.model(endpoint)) is not None]}
+        try:
+            wish = json_object(request.body, 'Send {"ready": true} or nothing.') if request.body else {}
+            if not isinstance(wish.get("ready", False), bool):
+                raise invalid("ready", "ready is true or false.", "Leave it out to list all.")
+        except Refused as refused:
+            return refused.problem
+        return describe.index(own, only_ready=wish.get("ready", False))
 
-    def _metrics(self, workspace: str | None) -> list[str]:
-        lines = self.counters.prometheus(workspace)
-        lines += [
-            "# HELP tuneyard_serving_up Whether a revision's runner is connected.",
-            "# TYPE tuneyard_serving_up gauge",
-        ]
-        for (owner, name), endpoint in sorted(self.table.endpoints.items()):
-            if workspace is None or owner == workspace:
-                for number, target in sorted(endpoint.by_number.items()):
-                    labels = f'workspace="{owner}",endpoint="{name}",revision="{number}"'
-                    lines.append(f"tuneyard_serving_up{{{labels}}} {int(target.answers)}")
-        if workspace is None:
-            lines += [
-                "# HELP tuneyard_serving_connections Open connections.",
-                "# TYPE tuneyard_serving_connections gauge",
-            ]
-            lines.append(f"tuneyard_serving_connections {len(self.connections)}")
-        return lines
+
+def _no_endpoint(name: str) -> Problem:
+    return Problem(404, "endpoint_not_found", f"This workspace has no endpoint {name[:100]!r}.", "Check its name.")
 
 
 def _is_local(request: Request, connection: Connection) -> bool:

@@ -7,17 +7,19 @@ have no side effects.
 from __future__ import annotations
 
 import re
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from modelkit.serving import oip
-from modelkit.serving.front.http import Connection, Request
+from modelkit.serving.front.dialects import Dialect
+from modelkit.serving.front.http import Connection
 from modelkit.serving.front.keys import Credential
-from modelkit.serving.front.problem import Problem, unavailable
+from modelkit.serving.front.problem import Problem, Refused, invalid, unavailable
+from modelkit.serving.front.request import Request
 from modelkit.serving.front.table import Endpoint, Target
-from modelkit.serving.wire import Ask, Cost, Reply, Status
+from modelkit.serving.wire import Cost, Reply, Status
 
 if TYPE_CHECKING:
     from modelkit.serving.front.app import Front
@@ -51,33 +53,18 @@ _JSON_NAMES = {
 }
 
 
-class Refused(Exception):
-    """The request cannot be sent to a model."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.message)
-        self.problem = problem
-
-
-def _invalid(field: str, message: str, hint: str) -> Refused:
-    return Refused(Problem(422, "invalid_input", message, hint, {field: message}))
-
-
 class Exchange:
-    """See the module. `infer`: spoken to in the Open Inference Protocol; `pinned`: only this revision may answer."""
+    """See the module. `dialect`: how the caller speaks; `pinned`: only this revision may answer."""
 
     __slots__ = (
-        "_ask",
         "_connection",
         "_counted",
+        "_dialect",
         "_endpoint",
         "_front",
-        "_infer",
-        "_infer_id",
         "_inputs",
         "_key",
         "_link",
-        "_outputs",
         "_payload",
         "_pinned",
         "_refusing",
@@ -93,8 +80,8 @@ class Exchange:
         connection: Connection,
         request: Request,
         endpoint: Endpoint,
+        dialect: Dialect,
         *,
-        infer: bool,
         pinned: int | None,
         counted: bool,
         key: Credential | None,
@@ -103,13 +90,10 @@ class Exchange:
         self._connection = connection
         self._request = request
         self._endpoint = endpoint
-        self._infer = infer
+        self._dialect = dialect
         self._pinned = pinned
         self._counted = counted
         self._key = key
-        self._infer_id: str | None = None
-        self._outputs: list[str] | None = None
-        self._ask = Ask.TENSORS if infer else Ask.PREDICT
         self._payload = b""
         self._inputs = 0
         self._target: Target | None = None
@@ -127,8 +111,10 @@ class Exchange:
         target = self._choose()
         if target is None:
             raise Refused(self._why_nobody())
-        inputs = self._read(target)
-        self._check(inputs, target.revision.input_kind)
+        # The agent's golden set is not bound by what callers may send at once.
+        limit = self._endpoint.limits.max_batch if self._counted else sys.maxsize
+        inputs = self._dialect.read(self._request, target, limit)
+        self._check(inputs, target.revision.input_kind, limit)
         if self._key is not None and (problem := self._key.spend(len(inputs))) is not None:
             raise Refused(problem)
         self._inputs = len(inputs)
@@ -140,57 +126,19 @@ class Exchange:
         self.deadline = time.monotonic() + self._endpoint.limits.timeout_s
         self._send(target)
 
-    # --- the body ---
-
-    def _read(self, target: Target) -> list[Any]:
-        try:
-            body = orjson.loads(self._request.body)
-        except orjson.JSONDecodeError as error:
-            message = f"The body is not JSON: {error}."
-            raise Refused(Problem(400, "malformed_json", message, "Send a JSON object in UTF-8.")) from None
-        if not isinstance(body, dict):
-            raise _invalid("body", "The body is not a JSON object.", 'Send {"inputs": [...]}.')
-        return self._read_infer(body, target) if self._infer else self._read_predict(body)
-
-    def _read_predict(self, body: dict[str, Any]) -> list[Any]:
-        unknown = next((name for name in body if name not in ("inputs", "scores")), None)
-        if unknown is not None:
-            raise _invalid(unknown, f"There is no field {unknown[:60]!r}.", "Send inputs and, if wanted, scores.")
-        if not isinstance(body.get("scores", False), bool):
-            raise _invalid("scores", "scores is true or false.", "Leave it out for the best class only.")
-        if body.get("scores"):
-            self._ask = Ask.PREDICT_SCORES
-        inputs = body.get("inputs")
-        if not isinstance(inputs, list):
-            raise _invalid("inputs", "inputs is a list.", 'Send {"inputs": [...]}.')
-        return inputs
-
-    def _read_infer(self, body: dict[str, Any], target: Target) -> list[Any]:
-        if target.revision.input_kind != "string":
-            raise _invalid("inputs", "This model does not take texts over this protocol.", "Use /predict.")
-        if isinstance(body.get("id"), str):
-            self._infer_id = body["id"]
-        try:
-            inputs, self._outputs = oip.input_values(body)
-        except oip.InvalidTensor as error:
-            raise _invalid(error.field, str(error), "See GET /v2/models/{name} for the tensors.") from None
-        return inputs
-
-    def _check(self, inputs: list[Any], kind: str) -> None:
-        place = "inputs[0].data" if self._infer else "inputs"
+    def _check(self, inputs: list[Any], kind: str, limit: int) -> None:
+        place = self._dialect.place
         if not inputs:
-            raise _invalid(place, "There is no input.", "Send at least one.")
-        limit = self._endpoint.limits.max_batch
-        # The agent's golden set is not bound by what callers may send at once.
-        if self._counted and len(inputs) > limit:
+            raise invalid(place, "There is no input.", "Send at least one.")
+        if len(inputs) > limit:
             message = f"{len(inputs)} inputs are more than the {limit} that one request may carry."
-            raise _invalid(place, message, "Split them over several requests.")
+            raise invalid(place, message, "Split them over several requests.")
         types = _TYPES[kind]
         for i, value in enumerate(inputs):
             if type(value) not in types:
                 given = _JSON_NAMES.get(type(value), "null")
                 message = f"{place}[{i}] is {given}; this model takes {_TYPE_NAMES[kind]}."
-                raise _invalid(f"{place}[{i}]", message, f"Send {_TYPE_NAMES[kind]} for each input.")
+                raise invalid(f"{place}[{i}]", message, f"Send {_TYPE_NAMES[kind]} for each input.")
 
     # --- the way there ---
 
@@ -227,7 +175,7 @@ class Exchange:
         self._target = target
         self._link = target.link(self._refusing)
         assert self._link is not None  # noqa: S101  `_choose` gives no target without one
-        self._link.send(self._ask, self._payload, self)
+        self._link.send(self._dialect.ask, self._payload, self)
 
     def lost(self, *, connected: bool) -> None:
         """The runner went away before it replied."""
@@ -253,7 +201,7 @@ class Exchange:
         elif reply.status is Status.INVALID:
             message = reply.body.decode(errors="replace")[:500]
             place = _PLACE.match(message)
-            self._refuse(_invalid(place[0] if place else "inputs", message, "Mend the input.").problem)
+            self._refuse(invalid(place[0] if place else self._dialect.place, message, "Mend the input.").problem)
         elif reply.status is Status.BUSY:
             self._refuse(
                 Problem(429, "queue_full", f"{self._endpoint.name} has more to do than it can queue.",
@@ -276,31 +224,12 @@ class Exchange:
         assert self._target is not None  # noqa: S101  a reply has a target
         request = self._request
         timing = b"server-timing: queue;dur=%.2f, preprocess;dur=%.2f, model;dur=%.2f\r\n" % reply.cost[:3]
+        headers = timing
         if self._key is not None:
-            timing += self._key.headers(self._endpoint.name, self._endpoint.limits.rate_per_minute)
-        body = self._infer_body(reply) if self._infer else self._predict_body(reply)
-        self._connection.respond(request, 200, body, extra=timing)
+            headers += self._key.headers(self._endpoint.name, self._endpoint.limits.rate_per_minute)
+        answer = self._dialect.write(reply, request, self._endpoint, self._target)
+        self._connection.respond(request, 200, answer.body, answer.content_type, answer.headers + headers)
         self._count(200, reply.cost)
-
-    def _predict_body(self, reply: Reply) -> bytes:
-        assert self._target is not None  # noqa: S101
-        return b"".join(
-            (b'{"outputs":', reply.body, self._target.answer_tail, self._request.request_id.encode(), b'"}')
-        )
-
-    def _infer_body(self, reply: Reply) -> bytes:
-        assert self._target is not None  # noqa: S101
-        tensors = orjson.Fragment(reply.body)
-        if self._outputs is not None:
-            by_name = {tensor["name"]: tensor for tensor in orjson.loads(reply.body)}
-            tensors = [by_name[name] for name in self._outputs if name in by_name]  # type: ignore[assignment]
-        answer = {
-            "model_name": self._endpoint.name,
-            "model_version": str(self._target.revision.number),
-            "id": self._infer_id or self._request.request_id,
-            "outputs": tensors,
-        }
-        return orjson.dumps(answer)
 
     def _refuse(self, problem: Problem) -> None:
         if self._key is not None:

@@ -7,23 +7,30 @@ and `Handler.handle` once the body is complete.
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
-import re
+import functools
+import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import httptools
 
+from modelkit.serving.front import coding
 from modelkit.serving.front.problem import (
     BAD_HTTP,
+    ENCODED_BODY,
+    FAILED,
     HEADERS_TOO_LARGE,
     TIMED_OUT_READING,
     URL_TOO_LONG,
     Problem,
     body_too_large,
+    damaged_body,
 )
+from modelkit.serving.front.request import Request
+
+logger = logging.getLogger("modelkit.serving.front")
 
 MAX_URL_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 16 * 1024
@@ -40,55 +47,13 @@ LINGER_S = 5.0
 
 _REASONS = {
     200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found",
-    405: b"Method Not Allowed", 408: b"Request Timeout", 413: b"Content Too Large",
-    414: b"URI Too Long", 415: b"Unsupported Media Type",
-    422: b"Unprocessable Content", 429: b"Too Many Requests", 431: b"Request Header Fields Too Large",
-    500: b"Internal Server Error", 503: b"Service Unavailable", 504: b"Gateway Timeout",
+    405: b"Method Not Allowed", 408: b"Request Timeout", 409: b"Conflict", 413: b"Content Too Large",
+    414: b"URI Too Long", 415: b"Unsupported Media Type", 422: b"Unprocessable Content", 429: b"Too Many Requests",
+    431: b"Request Header Fields Too Large", 500: b"Internal Server Error", 503: b"Service Unavailable",
+    504: b"Gateway Timeout",
 }  # fmt: skip
 
-_CLIENT_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_id_prefix = "req_" + os.urandom(5).hex()
-_id_counter = itertools.count(1)
 _NEVER = float("inf")
-
-
-class Request:
-    """One request; `target` is what `Handler.admit` found out about it."""
-
-    __slots__ = (
-        "body",
-        "complete_at",
-        "headers",
-        "keep_alive",
-        "max_body",
-        "method",
-        "path",
-        "problem",
-        "request_id",
-        "target",
-        "url",
-    )
-
-    def __init__(self) -> None:
-        self.method = ""
-        self.url = b""
-        self.path = ""
-        self.headers: dict[bytes, bytes] = {}
-        self.body = bytearray()
-        self.max_body = 0
-        self.keep_alive = True
-        self.problem: Problem | None = None
-        self.target: Any = None
-        self.request_id = ""
-        self.complete_at = 0.0
-
-    def name_itself(self) -> None:
-        """Take the client's request id where it is a sane one, else a new one."""
-        given = self.headers.get(b"x-request-id")
-        if given is not None and _CLIENT_ID.fullmatch(given):
-            self.request_id = given.decode()
-        else:
-            self.request_id = f"{_id_prefix}{next(_id_counter):x}"
 
 
 class Handler(Protocol):
@@ -161,6 +126,10 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             # The request itself is complete and is answered as HTTP/1.1; what follows it is not ours to read.
             self.close_after_answers()
+        except httptools.HttpParserCallbackError:
+            # The parser wraps what our own code raises, which must not pass for the caller's mistake.
+            logger.exception("A request could not be handled.")
+            self._give_up()
         except httptools.HttpParserError:
             self._fail(BAD_HTTP)
 
@@ -218,6 +187,9 @@ class Connection(asyncio.Protocol):
         request.problem = self._handler.admit(request, self)
         if request.problem is None and length > request.max_body:
             request.problem = body_too_large(request.max_body)
+        coded = request.headers.get(b"content-encoding")
+        if coded is not None and request.problem is None:
+            self._note_coding(request, coded.strip().lower())
         expects = request.headers.get(b"expect", b"").lower() == b"100-continue"
         if request.problem is not None and (expects or length > MAX_DISCARD_BYTES):
             self._fail(request.problem)
@@ -236,7 +208,7 @@ class Connection(asyncio.Protocol):
         if request.problem is None:
             request.body += body
             return
-        request.body.clear()
+        request.body = bytearray()
         self._discarded += len(body)
         if self._discarded > MAX_DISCARD_BYTES:
             self._fail(request.problem)
@@ -264,6 +236,14 @@ class Connection(asyncio.Protocol):
         """Answer `request`; an answer to a request that is no longer waited for is dropped."""
         if request is not self._active or self.transport is None:
             return
+        if len(body) >= coding.MIN_ANSWER_BYTES and (given := request.headers.get(b"accept-encoding")) is not None:
+            wanted = coding.accepted(given)
+            if wanted is not None:
+                self._respond_packed(request, status, body, content_type, extra, wanted)
+                return
+        self._finish(request, status, body, content_type, extra)
+
+    def _finish(self, request: Request, status: int, body: bytes, content_type: bytes, extra: bytes) -> None:
         self._write(request, status, body, content_type, extra)
         self._active = None
         if not request.keep_alive:
@@ -304,6 +284,48 @@ class Connection(asyncio.Protocol):
         else:
             last.keep_alive = False
 
+    # --- compressed bodies ---
+
+    def _note_coding(self, request: Request, coded: bytes) -> None:
+        if coding.known(coded):
+            request.coding = coded
+        elif coded != b"identity":
+            request.problem = ENCODED_BODY
+
+    def _unpack(self, request: Request, coded: bytes) -> None:
+        unpack = functools.partial(coding.inflate, request.body, coded, request.max_body)
+        if coding.is_quick(len(request.body), request.max_body):
+            self._unpacked(request, unpack)
+            return
+        waiting = asyncio.get_running_loop().run_in_executor(None, unpack)
+        waiting.add_done_callback(lambda done: self._unpacked(request, done.result))
+
+    def _unpacked(self, request: Request, result: Callable[[], bytes]) -> None:
+        try:
+            request.body = result()
+        except coding.TooLarge:
+            self.refuse(request, body_too_large(request.max_body))
+        except coding.Damaged as error:
+            self.refuse(request, damaged_body(str(error)))
+        else:
+            if request is self._active:
+                self._handler.handle(request, self)
+
+    def _respond_packed(
+        self, request: Request, status: int, body: bytes, content_type: bytes, extra: bytes, wanted: bytes
+    ) -> None:
+        extra = b"content-encoding: %b\r\nvary: accept-encoding\r\n%b" % (wanted, extra)
+        if len(body) <= coding.INLINE_ANSWER_BYTES:
+            self._finish(request, status, coding.deflate(body, wanted), content_type, extra)
+            return
+
+        def packed(done: asyncio.Future[bytes]) -> None:
+            if request is self._active and self.transport is not None:
+                self._finish(request, status, done.result(), content_type, extra)
+
+        waiting = asyncio.get_running_loop().run_in_executor(None, coding.deflate, body, wanted)
+        waiting.add_done_callback(packed)
+
     # --- inside ---
 
     def _advance(self) -> None:
@@ -316,6 +338,8 @@ class Connection(asyncio.Protocol):
                 request = self._active = self._queue.popleft()
                 if request.problem is not None:
                     self.refuse(request, request.problem)
+                elif request.coding is not None:
+                    self._unpack(request, request.coding)
                 else:
                     self._handler.handle(request, self)
         finally:
@@ -356,8 +380,21 @@ class Connection(asyncio.Protocol):
         self._queue.append(request)
         self._advance()
 
+    def _give_up(self) -> None:
+        """After a failure of our own: answer once, so that nobody waits for ever, and close."""
+        request = self._active or self._reading or Request()
+        self._reading = None
+        self._deaf = True
+        self._queue.clear()
+        self._active = request
+        request.keep_alive = False
+        self.refuse(request, FAILED)
+
     def _close(self) -> None:
         self.closing = True
+        # The parser goes on with what came in the same piece; nothing of that may be answered any more.
+        self._deaf = True
+        self._reading = None
         self._queue.clear()
         if not self._lingers:
             self.transport.close()

@@ -34,6 +34,7 @@ class Problem:
 
 
 BAD_HTTP = Problem(400, "bad_request", "This is not an HTTP/1.1 request that can be read.", "Check the client.")
+FAILED = Problem(500, "internal", "The request failed here.", "See the log of the front; the request id finds it.")
 NOT_FOUND = Problem(404, "not_found", "There is nothing at this address.", "See the inference reference for addresses.")
 URL_TOO_LONG = Problem(414, "url_too_long", "The address is longer than 8 KB.", "Send the data in the body.")
 HEADERS_TOO_LARGE = Problem(431, "headers_too_large", "The headers are larger than 16 KB.", "Send fewer headers.")
@@ -45,7 +46,31 @@ UNAUTHENTICATED = Problem(
     "Send the header 'Authorization: Bearer ty_...' with a token that has not expired or been revoked.",
     headers=(("www-authenticate", "Bearer"),),
 )
-ENCODED_BODY = Problem(415, "unsupported_encoding", "Compressed bodies are not read.", "Send the JSON uncompressed.")
+ENCODED_BODY = Problem(
+    415, "unsupported_encoding", "Bodies are read in gzip, deflate or as they are.", "Send the body in one of these."
+)
+
+
+class Refused(Exception):
+    """The request cannot be sent to a model."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+def invalid(field: str, message: str, hint: str) -> Refused:
+    return Refused(Problem(422, "invalid_input", message, hint, {field: message}))
+
+
+def malformed_json(reason: str) -> Refused:
+    hint = "Send a JSON object in UTF-8."
+    return Refused(Problem(400, "malformed_json", f"The body is not JSON: {reason}.", hint))
+
+
+def damaged_body(reason: str) -> Problem:
+    message = f"The compressed body cannot be unpacked: {reason}."
+    return Problem(400, "damaged_body", message, "Compress it as one whole stream, or send it as it is.")
 
 
 def other_endpoint(endpoint: str) -> Problem:

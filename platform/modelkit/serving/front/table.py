@@ -62,6 +62,7 @@ class Table:
     def __init__(self, routing: RoutingTable, links: dict[str, Link]) -> None:
         self.generation = routing.generation
         self.endpoints: dict[tuple[str, str], Endpoint] = {}
+        self._max_bytes: dict[str, int] = {}
         #: The hash of the agent's own key.
         self.internal = routing.internal
         used: set[str] = set()
@@ -79,8 +80,13 @@ class Table:
                 used.update(revision.sockets)
                 targets.append(Target(revision, mine))
             self.endpoints[(route.workspace, route.name)] = Endpoint(route, targets)
+            self._max_bytes[route.workspace] = max(route.limits.max_bytes, self.max_bytes_of(route.workspace))
         for path in links.keys() - used:
             links.pop(path).retire()
         for endpoint in self.endpoints.values():
             for target in endpoint.weighted:
                 target.open()
+
+    def max_bytes_of(self, workspace: str) -> int:
+        """The largest body that any endpoint of the workspace takes."""
+        return self._max_bytes.get(workspace, 0)

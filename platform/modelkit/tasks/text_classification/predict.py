@@ -100,6 +100,8 @@ class Predictor:
         manifest = json.loads((folder / "manifest.json").read_bytes())
         preprocessing = manifest["preprocessing"]
         self.labels: list[str] = manifest["labels"]
+        #: 0 for a bundle whose graph gives no embeddings.
+        self.embedding_width: int = manifest.get("embedding_width", 0)
         self._example: list[str] = manifest["request_example"]["inputs"]
         self._pad_id: int = preprocessing["pad_id"]
         self._chunk_rows: int = preprocessing.get("chunk_rows", CHUNK_ROWS)
@@ -136,11 +138,20 @@ class Predictor:
 
     def forward(self, batch: list[Chunk]) -> NDArray[np.float32]:
         """Logits (inputs, classes), in the order of the inputs."""
-        logits = np.empty((sum(len(chunk.rows) for chunk in batch), len(self.labels)), dtype=np.float32)
+        return self._run("logits", len(self.labels), batch)
+
+    def forward_embeddings(self, batch: list[Chunk]) -> NDArray[np.float32]:
+        """Unit vectors (inputs, embedding width), in the order of the inputs; raises ValueError without any."""
+        if not self.embedding_width:
+            raise ValueError("This model gives no embeddings.")
+        return self._run("embedding", self.embedding_width, batch)
+
+    def _run(self, output: str, width: int, batch: list[Chunk]) -> NDArray[np.float32]:
+        rows = np.empty((sum(len(chunk.rows) for chunk in batch), width), dtype=np.float32)
         for chunk in batch:
             feed = {"input_ids": chunk.input_ids, "attention_mask": chunk.attention_mask}
-            logits[chunk.rows] = self._session.run(["logits"], feed)[0]
-        return logits
+            rows[chunk.rows] = self._session.run([output], feed)[0]
+        return rows
 
     def postprocess(self, raw: NDArray[np.float32], *, scores: bool = True) -> list[dict[str, Any]]:
         """`label` and its `score` for each row, with every class's probability in `scores` unless not wanted."""
@@ -159,3 +170,7 @@ class Predictor:
     def predict(self, inputs: Sequence[Any], *, scores: bool = True) -> list[dict[str, Any]]:
         """One answer for each input, in their order."""
         return self.postprocess(self.forward(self.preprocess(inputs)), scores=scores)
+
+    def embed(self, inputs: Sequence[Any]) -> NDArray[np.float32]:
+        """The unit vector of each input, as the head reads it."""
+        return self.forward_embeddings(self.preprocess(inputs))

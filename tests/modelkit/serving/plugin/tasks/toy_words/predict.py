@@ -51,6 +51,15 @@ class Predictor:
             os._exit(9)
         return [[text.split().count(label) + i * self.bias for i, label in enumerate(self.labels)] for text in batch]
 
+    def forward_embeddings(self, batch: list[str]) -> list[list[float]]:
+        if any("{fail}" in text for text in batch):
+            raise ArithmeticError("asked to fail")
+        counts = [[text.split().count(label) + 1.0 for label in self.labels] for text in batch]
+        return [[count / math.hypot(*row) for count in row] for row in counts]
+
+    def embed(self, inputs: Sequence[Any]) -> list[list[float]]:
+        return self.forward_embeddings(self.preprocess(inputs))
+
     def postprocess(self, raw: list[list[float]], *, scores: bool = True) -> list[dict[str, Any]]:
         answers = []
         for row in raw:
