@@ -347,8 +347,8 @@ def _plan_prediction(workspace: Workspace, request: PredictRequest) -> Plan:
     of = plan.dataset.ref if plan.dataset is not None else file.name if file is not None else ""
     plan.title = f"{source.ref} · {of}"
     size = file.size_bytes if file is not None else int((plan.dataset.rows if plan.dataset else 0) or 0) * 200
-    # The rows and each part once, and the three files of the result.
-    plan.predicted = {"memory_bytes": source.size_bytes * 2 + 200_000_000, "disk_bytes": 6 * size}
+    # In memory: the model, and the libraries as measured. On disk: rows, parts, and the three files of the result.
+    plan.predicted = {"memory_bytes": source.size_bytes + 450_000_000, "disk_bytes": 6 * size}
     version = plan.dataset
     plan.spec = {
         "format": 1,

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.core.templatetags.ui import duration, size
-from apps.jobs.models import Job, JobStatus
+from apps.jobs.models import Job, JobKind, JobStatus
 from apps.jobs.presenting import PHASE_TITLES
 from apps.jobs.selectors import folders
 from apps.jobs.selectors.timing import left_s, predicted_phases
@@ -56,7 +56,8 @@ def progress_facts(job: Job) -> list[str]:
     detail = job.progress_detail
     found = []
     if detail.get("steps"):
-        found.append(_("Step %(step)s of %(steps)s") % {"step": detail.get("step", 0), "steps": detail["steps"]})
+        said = _("Row %(step)s of %(steps)s") if job.kind == JobKind.PREDICT else _("Step %(step)s of %(steps)s")
+        found.append(said % {"step": detail.get("step", 0), "steps": detail["steps"]})
     if detail.get("epochs") and detail.get("epoch") is not None:
         epoch = f"{float(detail['epoch']):.1f}"
         found.append(_("epoch %(epoch)s of %(epochs)s") % {"epoch": epoch, "epochs": detail["epochs"]})

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,29 +135,39 @@ def _go_on(ctx: RunContext) -> None:
 def _predict(ctx: RunContext, predictor: Predictor, rows: Inputs, parts: Path) -> None:
     done = answered = 0
     begun = time.monotonic()
+
+    def progress(now: int) -> None:
+        """`now` rows of the present part are answered as well."""
+        rate = (answered + now) / max(1e-6, time.monotonic() - begun)
+        left = rows.total - done - now
+        ctx.reporter.progress(
+            0.02 + 0.93 * (done + now) / rows.total,
+            step=done + now,
+            steps=rows.total,
+            rows_per_s=rate if rate else None,
+            eta_s=left / rate if rate else None,
+        )
+
     with ThreadPoolExecutor(max(1, ctx.threads), thread_name_prefix="predict") as pool:
         for number, table in enumerate(rows.parts(PART_ROWS)):
             path = parts / f"{number:06d}.parquet"
             if not path.exists():
-                answers = _answers(ctx, pool, predictor, table["text"].to_pylist())
+                answers = _answers(ctx, pool, predictor, table["text"].to_pylist(), progress)
                 with disk_full_is_user_error():
                     _write_part(path, table, answers)
                 answered += len(table)
             done += len(table)
-            rate = answered / max(1e-6, time.monotonic() - begun)
             ctx.reporter.checkpoint(parts, step=done, epoch=done / rows.total, values={})
-            ctx.reporter.progress(
-                0.02 + 0.93 * done / rows.total,
-                step=done,
-                steps=rows.total,
-                rows_per_s=rate if answered else None,
-                eta_s=(rows.total - done) / rate if answered else None,
-            )
+            progress(0)
             _go_on(ctx)
 
 
 def _answers(
-    ctx: RunContext, pool: ThreadPoolExecutor, predictor: Predictor, texts: Sequence[str]
+    ctx: RunContext,
+    pool: ThreadPoolExecutor,
+    predictor: Predictor,
+    texts: Sequence[str],
+    progress: Callable[[int], None],
 ) -> list[dict[str, Any]]:
     """The answers in the order of the texts. Raises Stopped; then the part is left for the next attempt."""
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
@@ -168,11 +178,14 @@ def _answers(
         return [] if ctx.reporter.should_stop() else predictor.predict([texts[place] for place in chunk])
 
     answers: list[dict[str, Any]] = [{}] * len(texts)
+    found_rows = 0
     for chunk, found in zip(chunks, pool.map(answer, chunks), strict=True):
         if len(found) != len(chunk):
             raise Stopped
         for place, one in zip(chunk, found, strict=True):
             answers[place] = one
+        found_rows += len(chunk)
+        progress(found_rows)
     return answers
 
 
