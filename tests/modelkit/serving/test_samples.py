@@ -13,6 +13,7 @@ import pytest
 from modelkit.serving.front import samples
 from modelkit.serving.plan import DesiredEndpoint, request_tag
 from modelkit.serving.segments import claimed, segments
+from modelkit.serving.wire import Cost, Reply, Status
 from tests.modelkit.serving.toys import OTHER_TOKEN, WORKSPACE, Host, make_bundle, revision, running, wait_until
 
 
@@ -150,11 +151,6 @@ def test_a_killed_front_leaves_what_it_has_written_and_nothing_twice(host: Host)
     wait_until(lambda: host.observed().front.pid not in (None, pid), what="the next front")
 
 
-class _Reply:
-    body = b"[]"
-    cost = (0.0, 0.0, 0.0, 1, 1)
-
-
 class _Endpoint:
     def __init__(self, route: Any) -> None:
         self.workspace, self.name = "w", "e"
@@ -162,7 +158,7 @@ class _Endpoint:
 
 
 def test_memory_is_bounded_and_what_does_not_fit_is_counted(tmp_path: Path) -> None:
-    from modelkit.serving.front.http import Request
+    from modelkit.serving.front.request import Request
     from modelkit.serving.plan import Route, RouteRevision
 
     route = Route.model_validate({"workspace": "w", "name": "e", "state": "running", "sampling": {"rate": 1}})
@@ -171,7 +167,7 @@ def test_memory_is_bounded_and_what_does_not_fit_is_counted(tmp_path: Path) -> N
     (tmp_path / "samples").write_text("")
     log = samples.Samples(tmp_path / "samples")
     endpoint: Any = _Endpoint(route)
-    reply: Any = _Reply()
+    reply = Reply(Status.OK, b"[]", Cost(0.0, 0.0, 0.0, 1, 1))
     for _ in range(samples.MAX_WAITING + 7):
         log.take(endpoint, target, Request(), 200, 1, b'["card"]', reply)
     assert log.dropped == {("w", "e"): 7}

@@ -118,6 +118,7 @@ class Agent:
         drains: list[Revision] = []
         for action in plan(self._desired.endpoints, self._actual()):
             drains.extend(self._apply(action))
+        self._share_slots()
         self._prune()
         # Traffic first, and confirmed by the front, so that nobody is sent to a runner that drains.
         if await self._push_routing():
@@ -195,9 +196,14 @@ class Agent:
         for wanted in self._desired.endpoints:
             endpoint = self._endpoints.setdefault(wanted.key, EndpointState())
             endpoint.limits, endpoint.placement = wanted.limits, wanted.placement
-            endpoint.slots = reslot(endpoint.slots, endpoint.weights) if wanted.sticky else ()
             for revision in endpoint.revisions.values():
                 revision.limits, revision.placement = wanted.limits, wanted.placement
+
+    def _share_slots(self) -> None:
+        """After traffic was pointed: the same table that moves the weights moves the callers."""
+        for wanted in self._desired.endpoints:
+            endpoint = self._endpoints[wanted.key]
+            endpoint.slots = reslot(endpoint.slots, endpoint.weights) if wanted.sticky else ()
 
     def _actual(self) -> dict[EndpointKey, Actual]:
         return {
