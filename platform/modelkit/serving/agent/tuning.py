@@ -63,17 +63,30 @@ def _cost(goal: Goal, row: Candidate) -> float:
 
 
 def _why(goal: Goal, row: Candidate, count: int) -> str:
-    named = {"count": count, "engine": row.runtime.engine, "precision": row.runtime.precision}
+    engine, precision = row.runtime.engine, row.runtime.precision
     if goal == "throughput":
-        said = "Of {count} candidates {engine} ({precision}) answers most: {rate:.0f} texts per second."
-        return say(said, **named, rate=row.texts_per_s)
+        return say(
+            "Of {count} candidates {engine} ({precision}) answers most: {rate:.0f} texts per second.",
+            count=count,
+            engine=engine,
+            precision=precision,
+            rate=row.texts_per_s,
+        )
     if goal == "memory":
-        said = "Of {count} candidates {engine} ({precision}) takes least memory: {memory} MB."
-        return say(said, **named, memory=row.memory_mb)
-    if goal == "exact":
-        said = "Of {count} exact candidates {engine} ({precision}) is the fastest: {p50:.1f} ms for one text."
-        return say(said, **named, p50=row.p50_ms)
-    return say("Of {count} candidates {engine} ({precision}) is the fastest: {p50:.1f} ms.", **named, p50=row.p50_ms)
+        return say(
+            "Of {count} candidates {engine} ({precision}) takes least memory: {memory} MB.",
+            count=count,
+            engine=engine,
+            precision=precision,
+            memory=row.memory_mb,
+        )
+    return say(
+        "Of {count} candidates {engine} ({precision}) is the fastest: {p50:.1f} ms for one text.",
+        count=count,
+        engine=engine,
+        precision=precision,
+        p50=row.p50_ms,
+    )
 
 
 async def _measure_one(folder: Path, runtime: Runtime, goal: Goal) -> Candidate:
