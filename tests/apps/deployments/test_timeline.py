@@ -16,7 +16,7 @@ from apps.deployments.observing import deployment_sync
 from apps.deployments.presenting import moment_of
 from modelkit.serving.plan import ObservedEndpoint, ObservedSet
 from tests.apps.deployments.conftest import VersionMake
-from tests.modelkit.serving.toys import Host
+from tests.modelkit.serving.toys import Host, wait_until
 from tests.personas import Team
 
 NOON = datetime(2026, 11, 17, 12, 0, tzinfo=UTC)
@@ -109,6 +109,7 @@ def test_real_traffic_is_noted_with_the_numbers_of_then(
 ) -> None:
     deployment_apply()
     assert host.predict("intents", token=team.owner.token).status_code == 200
+    wait_until(lambda: any(row.requests == 1 for row in host.observed().counters), what="the count of the request")
     services.traffic_set(by=team.developer.identity, endpoint=endpoint, weights={1: 40, 2: 60}, sticky="key")
     deployment_apply()
     moves = [e.details["weights"] for e in endpoint.timeline.filter(kind="moved").order_by("at")]

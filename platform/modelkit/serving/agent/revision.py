@@ -22,6 +22,7 @@ from modelkit.errors import UserError
 from modelkit.serving.agent import golden, tuning
 from modelkit.serving.agent.replica import DRAIN_TIMEOUT_S, CannotStart, Replica
 from modelkit.serving.agent.state import SavedRevision
+from modelkit.serving.difference import Phase
 from modelkit.serving.paths import ServingPaths
 from modelkit.serving.plan import (
     DesiredRevision,
@@ -29,7 +30,6 @@ from modelkit.serving.plan import (
     GoldenReplay,
     Limits,
     ObservedRevision,
-    Phase,
     Placement,
     RevisionStatus,
     Runtime,

@@ -19,25 +19,19 @@ from modelkit.serving.agent.revision import Revision
 from modelkit.serving.agent.routing import routing_table
 from modelkit.serving.agent.state import SavedEndpoint, SavedState
 from modelkit.serving.agent.vitals import vitals
+from modelkit.serving.difference import Action, Actual, Drain, Forget, Point, Start, plan
 from modelkit.serving.paths import ServingPaths, write_atomic
 from modelkit.serving.plan import (
-    Action,
-    Actual,
     DesiredEndpoint,
     DesiredRevision,
     DesiredSet,
-    Drain,
     EndpointKey,
     EndpointStatus,
-    Forget,
     GoldenReplay,
     Limits,
     ObservedEndpoint,
     ObservedSet,
     Placement,
-    Point,
-    Start,
-    plan,
 )
 from modelkit.serving.slots import reslot
 from modelkit.wording import say

@@ -7,19 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from modelkit.serving.plan import (
-    Actual,
-    DesiredEndpoint,
-    DesiredRevision,
-    DesiredSet,
-    Drain,
-    EndpointKey,
-    Forget,
-    Phase,
-    Point,
-    Start,
-    plan,
-)
+from modelkit.serving.difference import Actual, Drain, Forget, Phase, Point, Start, plan
+from modelkit.serving.plan import DesiredEndpoint, DesiredRevision, DesiredSet, EndpointKey
 
 KEY: EndpointKey = ("ws1", "intents")
 
