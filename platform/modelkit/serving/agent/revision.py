@@ -4,7 +4,7 @@
                |           `-> asleep, and back with the next request (still `checked`)
                `-> failed
 
-Does not decide when to start or end (`modelkit.serving.plan`), does not move traffic and does not look after a runner
+Does not decide when to start or end (`modelkit.serving.difference`), does not move traffic and does not look after a runner
 (`modelkit.serving.agent.replica`).
 """
 
