@@ -51,8 +51,8 @@ def spec_messages() -> Iterator[tuple[str, str]]:
         texts += [text for preset in task.presets for text in (preset.title, preset.summary)]
         texts += [text for metric in task.metrics for text in (metric.title, metric.help)]
         yield from ((text, place) for text in [*texts, *_schema_texts(task.params.model_json_schema())] if text)
-    for text in _schema_texts(plan.Limits.model_json_schema()):
-        yield text, "platform/modelkit/serving/plan.py"
+    for settings in (plan.Limits, plan.Placement, plan.Sampling):
+        yield from ((text, "platform/modelkit/serving/plan.py") for text in _schema_texts(settings.model_json_schema()))
     for method in catalog.methods().values():
         place = f"platform/modelkit/compression/{method.name}/spec.py"
         texts = [method.title, method.summary, *_schema_texts(method.params.model_json_schema())]
