@@ -4,8 +4,8 @@
                |           `-> asleep, and back with the next request (still `checked`)
                `-> failed
 
-Does not decide when to start or end (`modelkit.serving.difference`), does not move traffic and does not look after a runner
-(`modelkit.serving.agent.replica`).
+Does not decide when to start or end (`modelkit.serving.difference`), does not move traffic and does not look after a
+runner (`modelkit.serving.agent.replica`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from modelkit import bundle
 from modelkit.errors import UserError
 from modelkit.serving.agent import golden, tuning
+from modelkit.serving.agent.company import Company
 from modelkit.serving.agent.replica import DRAIN_TIMEOUT_S, CannotStart, Replica
 from modelkit.serving.agent.state import SavedRevision
 from modelkit.serving.difference import Phase
@@ -55,6 +56,7 @@ class Revision:
         *,
         limits: Limits,
         placement: Placement,
+        company: Company,
         threads: int,
     ) -> None:
         self.key = key
@@ -71,6 +73,8 @@ class Revision:
         self._log = paths.log(*key, spec.number)
         self._live_replay = live_replay
         self._threads = threads
+        # As it is when the revision starts: a change later is for the next one.
+        self._company = company if placement.shared else None
         self._failure = ""
         self._waking = False
         self._used_at = 0.0
@@ -186,10 +190,11 @@ class Revision:
             replica.memory_limit_bytes = self.placement.memory_mb * 1_000_000
             replica.hang_s = self.limits.timeout_s
             replica.watch()
-        while len(self._replicas) < self.placement.replicas:
+        wanted = self.placement.replicas if self._company is None else 1
+        while len(self._replicas) < wanted:
             self._replicas.append(self._replica(len(self._replicas)))
             self._replicas[-1].begin()
-        while len(self._replicas) > self.placement.replicas:
+        while len(self._replicas) > wanted:
             self._leaving.append(self._replicas.pop())
         if self._is_idle():
             logger.info("%s: falls asleep; the next request wakes it.", self.name)
@@ -313,7 +318,7 @@ class Revision:
     def _replica(self, index: int) -> Replica:
         return Replica(
             f"{self.name}, runner {index}", self._paths.socket(*self.key, self.spec.number, index), self._log,
-            lambda: self._arguments(index),
+            lambda: self._arguments(index), self._company,
         )  # fmt: skip
 
     def _arguments(self, index: int) -> list[str]:
