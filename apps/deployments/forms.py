@@ -88,6 +88,11 @@ class SettingsForm(ServiceForm):
             fields |= kind.model_json_schema()["properties"]
         super().__init__(*args, initial=values, **kwargs)
         for name, known in fields.items():
+            if known["type"] == "boolean":
+                self.fields[name] = forms.BooleanField(
+                    label=gettext(known["title"]), help_text=gettext(known["description"]), required=False
+                )
+                continue
             bounds = {"low": f"{known['minimum']:,}", "high": f"{known['maximum']:,}", "usual": f"{known['default']:,}"}
             range_ = gettext("From %(low)s to %(high)s; usually %(usual)s.") % bounds
             number = forms.NumberInput(attrs={"min": known["minimum"], "max": known["maximum"], "step": 1})

@@ -115,7 +115,7 @@ def _detail(entry: TimelineEntry) -> str:
     if entry.kind in SETTINGS:
         known = SETTINGS[entry.kind].model_json_schema()["properties"]
         shown = {name: value for name, value in details.get(entry.kind, {}).items() if name in known}
-        return ", ".join(f"{_(known[name]['title'])}: {value:,}" for name, value in shown.items())
+        return ", ".join(f"{_(known[name]['title'])}: {_value(value)}" for name, value in shown.items())
     if entry.kind == "sampling":
         return _sampling(Sampling.model_validate(details.get("sampling", {})))
     golden = details.get("golden")
@@ -163,3 +163,10 @@ def latency_split(total_ms: float, *, queue: float, preprocess: float, model: fl
         stages.append(Stage(name, title, spent, round(x, 3), round(width, 3)))
         x += width
     return stages
+
+
+def _value(value: bool | int) -> str:
+    """A setting's value as the page says it."""
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return f"{value:,}"

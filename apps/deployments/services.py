@@ -327,11 +327,13 @@ def _setting_fields(setting: str, error: ValueError) -> dict[str, str]:
     fields: dict[str, str] = {}
     for item in error.errors() if isinstance(error, PydanticError) else ():
         name = str(item["loc"][0])
-        if name in known:
+        if name not in known:
+            fields[f"{setting}.{name}"] = _("There is no such setting.")
+        elif known[name]["type"] == "boolean":
+            fields[f"{setting}.{name}"] = _("Say true or false.")
+        else:
             bounds = {"low": f"{known[name]['minimum']:,}", "high": f"{known[name]['maximum']:,}"}
             fields[f"{setting}.{name}"] = _("Give a whole number from %(low)s to %(high)s.") % bounds
-        else:
-            fields[f"{setting}.{name}"] = _("There is no such setting.")
     return fields
 
 

@@ -76,6 +76,11 @@ class Placement(_Strict):
         title="Memory per runner, MB",
         description="A runner that takes more is ended and started anew; 0: twice what it takes when warm.",
     )
+    shared: bool = Field(
+        False,
+        title="Share one process with others",
+        description="For small models: less memory, one runner, and what ends one ends all. For revisions to come.",
+    )
     idle_s: int = Field(
         0,
         ge=0,

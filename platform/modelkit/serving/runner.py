@@ -41,12 +41,11 @@ _ORPHAN_LOOK_S = 5.0
 class Runner:
     """A loaded bundle with its batcher and its open connections."""
 
-    def __init__(self, folder: Path, runtime: Runtime) -> None:
+    def __init__(self, folder: Path, predictor: Any, runtime: Runtime) -> None:
         self.manifest = bundle.read(folder)
         self.labels = self.manifest.labels
         self.label_index = {label: index for index, label in enumerate(self.labels)}
-        self.predictor = engines.open_predictor(folder, runtime)
-        self.predictor.warmup()
+        self.predictor = predictor
         self.batcher = Batcher(self.predictor, slots=runtime.slots, max_batch=runtime.max_batch)
         self.embedder = None
         if self.manifest.embedding_width:
@@ -153,53 +152,86 @@ class _Peer(FrameProtocol):
             self.transport.write(reply_frame(request_id, reply))
 
 
+class Served:
+    """A runner that listens at a socket. Use `open`."""
+
+    def __init__(self, runner: Runner, socket: Path, server: asyncio.AbstractServer) -> None:
+        self.runner = runner
+        self.socket = socket
+        self._server = server
+        self._identity = socket.stat().st_ino
+
+    @classmethod
+    async def open(cls, folder: Path, socket: Path, runtime: Runtime) -> Served:
+        """Load and listen. Raises UserError, KeyError for a task that is not installed, and what engines raise."""
+        # On a thread: where models live together, the others answer meanwhile.
+        predictor = await asyncio.to_thread(_load, folder, runtime)
+        runner = Runner(folder, predictor, runtime)
+        # Bound under another name and renamed, so that a socket seen is a socket that listens.
+        waiting = socket.with_suffix(".new")
+        waiting.unlink(missing_ok=True)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_unix_server(lambda: _Peer(runner), str(waiting), backlog=128)
+        waiting.chmod(0o600)
+        waiting.replace(socket)
+        logger.info("Answering for %s (%s) by %r.", runner.manifest.name, runner.manifest.precision, runtime)
+        return cls(runner, socket, server)
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the socket is still there and ours."""
+        try:
+            return self.socket.stat().st_ino == self._identity
+        except OSError:
+            return False
+
+    async def close(self) -> None:
+        """Stop listening and answer what has come."""
+        self.runner.draining = True
+        self._server.close()
+        if self.reachable:
+            self.socket.unlink(missing_ok=True)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + DRAIN_S
+        # The front closes its connection after the last answer; a peer that never does is not waited for.
+        while self.runner.peers and loop.time() < deadline:
+            await asyncio.sleep(0.02)
+        while self.runner.in_flight and loop.time() < deadline:
+            await asyncio.sleep(0.02)
+        for batcher in self.runner.batchers:
+            batcher.close()
+        logger.info("Drained.")
+
+
+def _load(folder: Path, runtime: Runtime) -> Any:
+    predictor = engines.open_predictor(folder, runtime)
+    predictor.warmup()
+    return predictor
+
+
 async def serve(folder: Path, socket: Path, runtime: Runtime) -> None:
-    """Load, listen at `socket`, and return when drained. Raises UserError for a bundle that cannot be loaded."""
-    runner = Runner(folder, runtime)
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
-
-    # Bound under another name and renamed, so that a socket seen is a socket that listens.
-    waiting = socket.with_suffix(".new")
-    waiting.unlink(missing_ok=True)
-    server = await loop.create_unix_server(lambda: _Peer(runner), str(waiting), backlog=128)
-    waiting.chmod(0o600)
-    waiting.replace(socket)
-    logger.info("Answering for %s (%s) by %r.", runner.manifest.name, runner.manifest.precision, runtime)
-    identity = socket.stat().st_ino
-
+    """Answer for one bundle until SIGTERM; return when drained. Raises as `Served.open`."""
+    stop = stop_signal()
+    served = await Served.open(folder, socket, runtime)
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _ORPHAN_LOOK_S)
-        if not stop.is_set() and not _still_ours(socket, identity):
+        if not stop.is_set() and not served.reachable:
             logger.warning("The socket is gone or another's; nobody can reach this runner, so it ends.")
             return
-
-    runner.draining = True
-    server.close()
-    if _still_ours(socket, identity):
-        socket.unlink(missing_ok=True)
-    deadline = loop.time() + DRAIN_S
-    # The front closes its connection after the last answer; a peer that never does is not waited for.
-    while runner.peers and loop.time() < deadline:
-        await asyncio.sleep(0.02)
-    while runner.in_flight and loop.time() < deadline:
-        await asyncio.sleep(0.02)
-    for batcher in runner.batchers:
-        batcher.close()
-    logger.info("Drained.")
+    await served.close()
 
 
-def _still_ours(socket: Path, identity: int) -> bool:
-    try:
-        return socket.stat().st_ino == identity
-    except OSError:
-        return False
+def stop_signal() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    return stop
 
 
-def main(arguments: list[str] | None = None) -> int:
+def arguments_parser() -> argparse.ArgumentParser:
+    """What a runner is started with."""
     parser = argparse.ArgumentParser(prog="python -m modelkit.serving.runner", description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--socket", type=Path, required=True)
@@ -207,37 +239,43 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--engine", default=Runtime().engine)
     parser.add_argument("--precision", default=Runtime().precision)
     parser.add_argument("--max-batch", type=int, default=Runtime().max_batch)
-    options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    return parser
 
-    reason = Path(f"{options.socket}.failed")
-    reason.unlink(missing_ok=True)
+
+def runtime_of(options: argparse.Namespace) -> Runtime:
+    return Runtime(
+        engine=options.engine,
+        precision=options.precision,
+        slots=max(1, options.threads),
+        max_batch=options.max_batch,
+    )
+
+
+def why_unloadable(error: Exception) -> str:
+    """The reason, for the user, why `Served.open` failed."""
+    if isinstance(error, UserError):
+        return both(error.message, error.hint)
+    if isinstance(error, KeyError):
+        return say("This installation has no task {task}. Install its plugin, then deploy.", task=error.args[0])
+    logger.error("The bundle cannot be loaded.", exc_info=error)
+    return say("The model cannot be loaded: {error}", error=f"{type(error).__name__}: {error}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = arguments_parser().parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    failed = Path(f"{options.socket}.failed")
+    failed.unlink(missing_ok=True)
     try:
         import uvloop
 
-        runtime = Runtime(
-            engine=options.engine,
-            precision=options.precision,
-            slots=max(1, options.threads),
-            max_batch=options.max_batch,
-        )
-        uvloop.run(serve(options.bundle, options.socket, runtime))
-    except UserError as error:
-        return _unloadable(reason, both(error.message, error.hint))
-    except KeyError as error:
-        missing = say("This installation has no task {task}. Install its plugin, then deploy.", task=error.args[0])
-        return _unloadable(reason, missing)
+        uvloop.run(serve(options.bundle, options.socket, runtime_of(options)))
     except Exception as error:
-        logger.exception("The bundle cannot be loaded.")
-        cause = f"{type(error).__name__}: {error}"
-        return _unloadable(reason, say("The model cannot be loaded: {error}", error=cause))
+        reason = why_unloadable(error)
+        logger.error("%s", reason)
+        failed.write_text(json.dumps(pack(reason)))
+        return EXIT_UNLOADABLE
     return 0
-
-
-def _unloadable(path: Path, reason: str) -> int:
-    logger.error("%s", reason)
-    path.write_text(json.dumps(pack(reason)))
-    return EXIT_UNLOADABLE
 
 
 if __name__ == "__main__":

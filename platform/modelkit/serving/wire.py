@@ -20,7 +20,7 @@ MAX_FRAME_BYTES = 80_000_000
 
 
 class Ask(IntEnum):
-    """What a request wants. The front's control socket knows the last two, the runner all others."""
+    """What a request wants: of a runner, of the front's control socket, of the process that models share."""
 
     PREDICT = 1
     PREDICT_SCORES = 2
@@ -31,6 +31,8 @@ class Ask(IntEnum):
     EMBED_BASE64 = 7
     RELOAD = 10
     STATS = 11
+    LOAD = 20
+    UNLOAD = 21
 
 
 class Status(IntEnum):

@@ -148,10 +148,10 @@ def test_title_and_limits_are_changed_one_by_one(team: Team) -> None:
 
 def test_placement_is_changed_beside_the_limits_and_reaches_the_desired_set(team: Team) -> None:
     made = team.developer.api("POST", "/endpoints", MODEL).json()
-    assert made["placement"] == {"replicas": 1, "memory_mb": 0, "idle_s": 0}
+    assert made["placement"] == {"replicas": 1, "memory_mb": 0, "shared": False, "idle_s": 0}
     body = {"placement": {"replicas": 2, "idle_s": 600}, "limits": {"timeout_s": 5}}
     changed = team.developer.api("PATCH", "/endpoints/intents", body)
-    assert changed.json()["placement"] == {"replicas": 2, "memory_mb": 0, "idle_s": 600}
+    assert changed.json()["placement"] == {"replicas": 2, "memory_mb": 0, "shared": False, "idle_s": 600}
     (desired,) = desired_set().endpoints
     assert (desired.placement.replicas, desired.placement.idle_s, desired.limits.timeout_s) == (2, 600, 5)
     refused = team.developer.api("PATCH", "/endpoints/intents", {"placement": {"replicas": 99}})

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from modelkit.serving.plan import Runtime
 from tests.modelkit.serving.toys import TOKEN, Host, revision, running, wait_until
 
 
@@ -140,3 +141,58 @@ def test_a_busy_endpoint_does_not_fall_asleep(host: Host, first: Path) -> None:
     while host.revision("clock").status != "asleep":
         assert host.predict("intents").status_code == 200
     assert host.pid_of("intents", 1) == pid
+
+
+# --- company ----------------------------------------------------------------------------------------------------------
+
+
+def two_in_one(host: Host, first: Path, second: Path) -> int:
+    """Two endpoints that share a process; its pid."""
+    host.apply(running("a", revision(1, first), shared=True), running("b", revision(1, second), shared=True))
+    host.wait_for("a", "live")
+    host.wait_for("b", "live")
+    assert host.pid_of("a", 1) == host.pid_of("b", 1)
+    return host.pid_of("a", 1)
+
+
+def test_small_models_share_one_process_and_each_answers_for_itself(host: Host, first: Path, second: Path) -> None:
+    pid = two_in_one(host, first, second)
+    scores = [host.predict(name, scores=True).json()["outputs"][0]["scores"]["transfer"] for name in ("a", "b")]
+    assert scores[0] != scores[1]
+    # One leaves, the other stays where it is; a third that cannot be loaded harms nobody.
+    broken = revision(1, first).model_copy(update={"runtime": Runtime(engine="warp_drive")})
+    host.apply(running("b", revision(1, second), shared=True), running("c", broken, shared=True))
+    seen = host.wait_for("c", "failed")
+    assert "no engine warp_drive" in seen.revisions[0].reason
+    wait_until(lambda: host.endpoint("a") is None, what="the end of the first")
+    assert host.predict("b").status_code == 200
+    assert host.pid_of("b", 1) == pid
+    host.apply()
+    wait_until(lambda: gone(pid), what="the end of the process with its last model")
+
+
+def test_a_shared_process_that_dies_comes_back_with_all_its_models(host: Host, first: Path, second: Path) -> None:
+    pid = two_in_one(host, first, second)
+    os.kill(pid, signal.SIGKILL)
+    for name in ("a", "b"):
+        wait_until(lambda name=name: host.predict(name).status_code == 200, what=f"the return of {name}")
+    assert host.pid_of("a", 1) == host.pid_of("b", 1) != pid
+
+
+def test_a_shared_process_is_adopted_by_the_next_agent(host: Host, first: Path, second: Path) -> None:
+    pid = two_in_one(host, first, second)
+    host.kill_agent()
+    host.start_agent()
+    assert host.pid_of("a", 1) == host.pid_of("b", 1) == pid
+    host.apply(running("b", revision(1, second), shared=True))
+    wait_until(lambda: host.endpoint("a") is None, what="the end of the first")
+    assert host.predict("b").status_code == 200
+
+
+def test_one_that_shares_may_sleep_while_the_other_answers(host: Host, first: Path, second: Path) -> None:
+    host.apply(running("a", revision(1, first), shared=True, idle_s=1), running("b", revision(1, second), shared=True))
+    host.wait_for("b", "live")
+    wait_until(lambda: host.revision("a").status == "asleep", what="sleep")
+    assert host.predict("b").status_code == 200
+    assert host.predict("a").status_code == 200
+    assert host.pid_of("a", 1) == host.pid_of("b", 1)

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from modelkit.serving.agent.company import CannotJoin, Company
 from modelkit.serving.agent.processes import Process, ProcessId, adopt, spawn, tail
 from modelkit.serving.runner import EXIT_UNLOADABLE
 from modelkit.serving.wire import Ask, ask
@@ -56,11 +57,14 @@ class Replica:
     """See the module. `ready` once it answers; `reason` is why it does not.
 
     It is started anew when it takes more memory than `memory_limit_bytes` (0: a guess from what it takes when warm), or
-    when a batch runs for longer than `hang_s`.
+    when a batch runs for longer than `hang_s`. With `company` it has no process of its own.
     """
 
-    def __init__(self, name: str, socket: Path, log: Path, arguments: Callable[[], list[str]]) -> None:
+    def __init__(
+        self, name: str, socket: Path, log: Path, arguments: Callable[[], list[str]], company: Company | None = None
+    ) -> None:
         self.name = name
+        self._company = company
         self.socket = socket
         self.ready = False
         self.reason = ""
@@ -93,8 +97,15 @@ class Replica:
     def readopt(self, identity: ProcessId | None) -> bool:
         """Take over a living runner that listens at our socket."""
         process = adopt(identity)
-        if process is None or not self.socket.exists():
+        if process is None:
             return False
+        if not self.socket.exists():
+            # It was still loading; nobody would look after it.
+            if self._company is None:
+                process.kill()
+            return False
+        if self._company is not None:
+            self._company.adopt(process, self.socket)
         self._process, self.ready = process, True
         self._heard_at = time.monotonic()
         return True
@@ -125,16 +136,16 @@ class Replica:
 
     async def start(self) -> None:
         """Until it answers. One that dies without a reason, e.g. killed, is tried again. Raises CannotStart."""
+        if self._company is not None:
+            await self._join(self._company)
+            return
         for attempt in range(1, _START_ATTEMPTS + 1):
             self.socket.unlink(missing_ok=True)
             self._process = spawn("modelkit.serving.runner", self._arguments(), log=self._log)
             until = time.monotonic() + LOAD_TIMEOUT_S
             while self._process.alive() and time.monotonic() < until:
                 if self.socket.exists():
-                    await ask(str(self.socket), Ask.INFO)
-                    self._heard_at = self._probed_at = time.monotonic()
-                    self._first_bytes = 0
-                    self.ready, self.reason = True, ""
+                    await self._greet()
                     return
                 await asyncio.sleep(0.01)
             if self._process.alive():
@@ -146,7 +157,7 @@ class Replica:
         raise CannotStart(self._why_unloadable())
 
     def kill(self) -> None:
-        if self._process is not None:
+        if self._process is not None and self._company is None:
             self._process.kill()
         self._process, self.ready = None, False
 
@@ -156,7 +167,9 @@ class Replica:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await self._task
-        if self._process is not None:
+        if self._company is not None:
+            await self._company.unload(self.socket)
+        elif self._process is not None:
             self._process.terminate()
             until = time.monotonic() + deadline_s
             while self._process.alive() and time.monotonic() < until:
@@ -171,6 +184,20 @@ class Replica:
 
     # --- inside ---
 
+    async def _join(self, company: Company) -> None:
+        self.socket.unlink(missing_ok=True)
+        try:
+            self._process = await company.load(self.socket, self._arguments(), timeout_s=LOAD_TIMEOUT_S)
+        except CannotJoin as error:
+            raise CannotStart(said_by(error)) from None
+        await self._greet()
+
+    async def _greet(self) -> None:
+        await ask(str(self.socket), Ask.INFO)
+        self._heard_at = self._probed_at = time.monotonic()
+        self._first_bytes = 0
+        self.ready, self.reason = True, ""
+
     async def _restart(self, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
         try:
@@ -178,8 +205,7 @@ class Replica:
         except (CannotStart, OSError) as error:
             # It has answered before, so it is tried again, later; `watch` sees that it does not live.
             self.reason = said_by(error)
-            if self._process is not None:
-                self._process.kill()
+            self.kill()
             logger.error("%s: %s", self.name, error)
 
     async def _probe(self) -> None:

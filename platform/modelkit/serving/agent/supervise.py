@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from modelkit.serving.agent import golden, state
+from modelkit.serving.agent.company import Company
 from modelkit.serving.agent.keeper import FrontKeeper
 from modelkit.serving.agent.revision import Revision
 from modelkit.serving.agent.routing import routing_table
@@ -65,6 +66,7 @@ class Agent:
         self._threads = threads
         self._saved = state.load(paths.state)
         self._front = FrontKeeper(paths, host, port)
+        self._company = Company(paths)
         # Kept in memory only; a new agent makes a new one and pushes its hash.
         self._token = "ty_" + secrets.token_urlsafe(32)
         self._token_hash = hashlib.sha256(self._token.encode()).hexdigest()
@@ -219,6 +221,7 @@ class Agent:
             self._replay_live,
             limits=endpoint.limits,
             placement=endpoint.placement,
+            company=self._company,
             threads=self._threads,
         )
 
