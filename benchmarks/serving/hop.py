@@ -32,6 +32,7 @@ from modelkit import bundle, catalog
 from modelkit.serving.batching import Answer, Batcher
 from modelkit.serving.front.app import Front
 from modelkit.serving.front.http import Connection
+from modelkit.serving.picks import pack_picks
 from modelkit.serving.plan import AccessKey, KeySet, Route, RouteRevision, RoutingTable
 from modelkit.serving.runner import _Peer
 from modelkit.serving.wire import Ask, Cost, Reply, Status
@@ -69,8 +70,13 @@ class Host:
             self.predictor = catalog.task_module(bundle.read(folder).task, "predict").Predictor(folder, threads=1)
             self.predictor.warmup()
         self.batcher = Batcher(self.predictor, slots=2)
+        self.label_index = {"a": 0} if folder is None else {label: i for i, label in enumerate(self.predictor.labels)}
         self.peers: set[Any] = set()
         self.answered = 0
+        self.asked_at = 0.0
+
+    def batcher_of(self, ask: Ask) -> Batcher:
+        return self.batcher
 
     def encode(self, ask: Ask, outputs: list[dict[str, Any]]) -> bytes:
         return orjson.dumps(outputs)
@@ -80,6 +86,8 @@ class InlineLink:
     """In the place of a link to a runner: the model in this process, its payload encoded and decoded all the same."""
 
     is_open = True
+    asleep = False
+    load = 0
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -87,7 +95,8 @@ class InlineLink:
     def send(self, ask: Ask, payload: bytes, caller: Any) -> None:
         def done(answer: Answer) -> None:
             cost = Cost(answer.queue_ms, answer.preprocess_ms, answer.model_ms, answer.batch, answer.tokens)
-            caller.replied(Reply(Status.OK, self._host.encode(ask, answer.outputs), cost))
+            picks = pack_picks(answer.outputs, self._host.label_index)
+            caller.replied(Reply(Status.OK, self._host.encode(ask, answer.outputs), cost, picks))
 
         self._host.batcher.submit(orjson.loads(payload), done, scores=False)
 
@@ -117,9 +126,8 @@ def _front(routing: Path, port: Any, inline: Path | str | None) -> None:
         front = Front(routing)
         if inline != "":
             folder = inline if isinstance(inline, Path) else None
-            front.links[json.loads(routing.read_text())["routes"][0]["revisions"][0]["socket"]] = InlineLink(
-                Host(folder)
-            )  # type: ignore[assignment]
+            socket = json.loads(routing.read_text())["routes"][0]["revisions"][0]["sockets"][0]
+            front.links[socket] = InlineLink(Host(folder))  # type: ignore[assignment]
         front.reload()
         server = await asyncio.get_running_loop().create_server(lambda: Connection(front), "127.0.0.1", 0)
         port.value = server.sockets[0].getsockname()[1]
