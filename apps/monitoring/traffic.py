@@ -102,7 +102,8 @@ def traffic_of(endpoint: Endpoint, name: str, step_s: int | None = None) -> Traf
     if name == "live":
         # Whole steps only: a half one, drawn every few seconds anew, looks like a fall.
         until = until // step_s * step_s
-    start = -(-(until - chosen.length_s) // step_s) * step_s
+    # The range begins within the first step: of what was asked in it nothing is left out.
+    start = (until - chosen.length_s) // step_s * step_s
     steps: dict[int, dict[int, Tally]] = {}
     for revision, at, tally in _parts(endpoint, name, step_s, start):
         if start <= at < until:
