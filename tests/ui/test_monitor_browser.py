@@ -61,6 +61,8 @@ def test_each_range_is_drawn(browser: Any, visit: Any, written: Journal) -> None
         visit(f"/endpoints/intents/monitor?range={name}")
         # Live sees the last minutes only, in which one revision was asked.
         until(browser, f"{DRAWN} >= 6")
+        chosen = browser.execute_script("return document.querySelector('.segmented [aria-current]').href")
+        assert chosen.endswith(f"range={name}")
 
 
 def test_new_traffic_appears_while_one_watches(browser: Any, visit: Any, written: Journal, endpoint: Endpoint) -> None:
@@ -70,6 +72,8 @@ def test_new_traffic_appears_while_one_watches(browser: Any, visit: Any, written
     before = browser.execute_script(f"return {requests}")
     written.write([slice_of(endpoint, int(time.time()) // 5 * 5 - 10, answered=1000)])
     until(browser, f"{requests} !== {before!r}")
+    told = [int(text.replace(",", "")) for text in (before, browser.execute_script(f"return {requests}"))]
+    assert told[1] - told[0] == 1000
 
 
 def test_the_charts_fit_a_phone_and_follow_the_theme(browser: Any, visit: Any, written: Journal) -> None:

@@ -10,9 +10,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import httpx
 import pytest
 
-from tests.modelkit.serving.toys import OTHER_TOKEN, TOKEN, Host, make_bundle, revision, running, stopped
+from tests.modelkit.serving.toys import OTHER_TOKEN, TOKEN, Host, make_bundle, revision, running, stopped, wait_until
 
 BODY = b'{"inputs":["refund"]}'
 INFER = "/v2/models/intents/infer"
@@ -183,6 +184,12 @@ def vanish_while_it_is_compressed(connection: socket.socket) -> None:
     connection.sendall(whole("/predict/intents", body, "accept-encoding: gzip"))
 
 
+def open_connections(host: Host) -> int:
+    """As the front counts them, the one that asks included. Without a key it tells this machine."""
+    page = httpx.get(f"{host.url}/metrics", trust_env=False).text
+    return int(re.search(r"^tuneyard_serving_connections (\d+)", page, re.MULTILINE)[1])  # type: ignore[index]
+
+
 @pytest.mark.parametrize(
     "misbehave", [vanish_in_mid_request, vanish_before_the_answer, never_read, vanish_while_it_is_compressed]
 )
@@ -193,6 +200,9 @@ def test_callers_that_vanish_harm_nobody(host: Host, misbehave: Callable[[socket
                 # Closed with a reset, as by a killed process.
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
                 misbehave(connection)
+    # Nothing of them is left: the front keeps the connections of the living only, and answers on.
+    wait_until(lambda: open_connections(host) <= 1, what="the end of their connections")
+    assert host.predict("intents").status_code == 200
 
 
 def test_the_log_has_no_traceback(host: Host) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import struct
 from collections.abc import Iterator
@@ -184,8 +183,12 @@ def test_the_index_of_what_is_ready(plain: httpx.Client) -> None:
 
 
 def test_what_is_so_already_needs_nobody(client: triton.InferenceServerClient) -> None:
+    """No platform runs here: the client raises where the front would have had to ask it."""
+    before = client.get_model_repository_index(headers=dict(KEY))
     client.load_model("intents", headers=dict(KEY))
     client.unload_model("resting", headers=dict(KEY))
+    assert client.get_model_repository_index(headers=dict(KEY)) == before
+    assert client.is_model_ready("intents", headers=dict(KEY))
 
 
 def test_without_the_platform_a_change_is_refused_with_the_way_to_make_it(plain: httpx.Client) -> None:
@@ -349,9 +352,16 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["inputs", "outputs", "parameters", "id"]), JSON, max_size=4))
 def test_any_request_is_read_or_refused(request: dict[str, Any]) -> None:
-    for read in (lambda: oip.wanted_outputs(request, ["card"]), lambda: oip.input_values(request, b"", 5)):
-        with contextlib.suppress(oip.InvalidTensor):
-            read()
+    """Anything but `InvalidTensor` fails here; what is read is what may be sent on, what is refused has a place."""
+    refused, wanted, texts = None, None, []
+    try:
+        wanted = oip.wanted_outputs(request, ["card"])
+        texts = oip.input_values(request, b"", 5)
+    except oip.InvalidTensor as error:
+        refused = error
+    assert refused is None or (refused.field.startswith(("inputs", "outputs", "parameters")) and str(refused))
+    assert wanted is None or all(output.name in ("label", "score", "scores") for output in wanted)
+    assert len(texts) <= 5
 
 
 @given(st.lists(st.tuples(st.sampled_from(["card", "退款", ""]), st.floats(0, 1, width=32)), max_size=10), st.data())
