@@ -5,14 +5,8 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
-from typing import Any
 
-import httpx
-from django.conf import settings
-from django.utils.translation import gettext as _
-
-from apps.core.errors import AppError, Unavailable
-from apps.deployments.keys import page_token
+from apps.deployments.asking import serving_ask
 from apps.deployments.models import Endpoint
 from apps.deployments.presenting import Stage, latency_split
 
@@ -38,28 +32,18 @@ class Trial:
 
 def endpoint_try(*, endpoint: Endpoint, text: str) -> Trial:
     """Ask the endpoint about one text. Raises the serving port's own refusal, or Unavailable where nobody listens."""
-    url = f"{settings.SERVING_INTERNAL_URL}/predict/{endpoint.name}"
-    # The page's visitor has a session, no token; the browser never sees this key, which is of the visitor's workspace.
-    headers = {"Authorization": f"Bearer {page_token(endpoint.workspace)}"}
     begun = time.perf_counter()
-    try:
-        answer = httpx.post(
-            url, json={"inputs": [text], "scores": True}, headers=headers, timeout=_TIMEOUT_S, trust_env=False
-        )
-        body: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise Unavailable(
-            _("The serving port does not answer."),
-            code="serving_unavailable",
-            hint=_("See the log of the process serving; it is restarted by itself."),
-        ) from error
+    body, headers = serving_ask(
+        endpoint,
+        "POST",
+        f"/predict/{endpoint.name}",
+        body={"inputs": [text], "scores": True},
+        timeout_s=_TIMEOUT_S,
+    )
     total_ms = (time.perf_counter() - begun) * 1000
-    if answer.status_code != 200:
-        refusal = body["error"]
-        raise AppError(refusal["message"], code=refusal["code"], hint=refusal["hint"], status=answer.status_code)
     output = body["outputs"][0]
     top = sorted(output["scores"].items(), key=lambda item: item[1], reverse=True)[:_TOP]
-    times = {name: float(value) for name, value in _STAGE.findall(answer.headers.get("server-timing", ""))}
+    times = {name: float(value) for name, value in _STAGE.findall(headers.get("server-timing", ""))}
     return Trial(
         label=output["label"],
         score=output["score"],

@@ -45,16 +45,22 @@ def ask(host: Host, token: str, times: int) -> list[int]:
         ]
 
 
-def test_a_model_that_answers_otherwise_is_taken_back_on_its_own(team: Team, served: Endpoint, host: Host) -> None:
-    canary = canary_of(team, served, "intents@2", 50)
-    assert ask(host, team.owner.token, 150) == [200] * 150
+def wait_for_verdict(canary: Canary) -> None:
+    """Look, as beat does, until the canary has ended."""
 
-    def taken_back() -> bool:
+    def ended() -> bool:
         traffic_watch()
         canary.refresh_from_db()
         return canary.finished_at is not None
 
-    wait_until(taken_back, what="the verdict")
+    wait_until(ended, what="the verdict")
+
+
+def test_a_model_that_answers_otherwise_is_taken_back_on_its_own(team: Team, served: Endpoint, host: Host) -> None:
+    canary = canary_of(team, served, "intents@2", 50)
+    assert ask(host, team.owner.token, 150) == [200] * 150
+
+    wait_for_verdict(canary)
     assert canary.status == "rolled_back"
     assert "labels" in canary.reason
     deployment_apply()
@@ -67,12 +73,7 @@ def test_a_model_that_answers_alike_is_promoted_on_its_own(team: Team, served: E
     canary = canary_of(team, served, "intents@3", 50)
     ask(host, team.owner.token, 300)
 
-    def promoted() -> bool:
-        traffic_watch()
-        canary.refresh_from_db()
-        return canary.finished_at is not None
-
-    wait_until(promoted, what="the promotion")
+    wait_for_verdict(canary)
     # Both ran on this machine alone, so only a slow one could tell them apart.
     assert canary.status == "promoted", canary.reason
 
@@ -86,10 +87,5 @@ def test_a_runner_that_dies_under_a_canary_takes_it_back_and_callers_see_nothing
     os.kill(next(r.pid for r in seen.revisions if r.number == 2 and r.pid), signal.SIGKILL)
     assert ask(host, team.owner.token, 20) == [200] * 20
 
-    def taken_back() -> bool:
-        traffic_watch()
-        canary.refresh_from_db()
-        return canary.finished_at is not None
-
-    wait_until(taken_back, what="the verdict")
+    wait_for_verdict(canary)
     assert canary.status == "rolled_back"
