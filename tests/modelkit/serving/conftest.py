@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.modelkit.serving.toys import Host, make_bundle
@@ -14,6 +15,13 @@ from tests.modelkit.serving.toys import Host, make_bundle
 def host(tmp_path: Path) -> Iterator[Host]:
     with Host(tmp_path / "home") as running:
         yield running
+
+
+@pytest.fixture
+def client(host: Host) -> Iterator[httpx.Client]:
+    """A caller with the owner's token, over one connection."""
+    with host.client() as opened:
+        yield opened
 
 
 @pytest.fixture

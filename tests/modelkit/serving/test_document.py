@@ -28,12 +28,6 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         yield running_host
 
 
-@pytest.fixture(scope="module")
-def client(host: Host) -> Iterator[httpx.Client]:
-    with host.client() as opened:
-        yield opened
-
-
 @pytest.fixture
 def told(client: httpx.Client) -> dict[str, Any]:
     answer = client.get("/openapi/intents.json")

@@ -44,12 +44,6 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         yield running_host
 
 
-@pytest.fixture(scope="module")
-def client(host: Host) -> Iterator[httpx.Client]:
-    with host.client() as opened:
-        yield opened
-
-
 def error(answer: httpx.Response) -> dict[str, Any]:
     body = answer.json()
     assert set(body) == {"error"}

@@ -13,6 +13,7 @@ import orjson
 from pydantic import ValidationError
 
 from modelkit.serving.front import describe, exposition
+from modelkit.serving.front.contenders import Contenders
 from modelkit.serving.front.control import ControlPlane, check_load, not_settled, settled
 from modelkit.serving.front.counters import Counters
 from modelkit.serving.front.dialects import Dialect, Embeddings, Infer, Predict, json_object
@@ -36,7 +37,6 @@ from modelkit.serving.front.problem import (
 from modelkit.serving.front.request import Request
 from modelkit.serving.front.samples import Samples
 from modelkit.serving.front.table import Endpoint, Table
-from modelkit.serving.front.tallies import Tallies
 from modelkit.serving.plan import RoutingTable, RunnerVitals
 from modelkit.serving.wire import NO_COST
 
@@ -109,9 +109,9 @@ class Front:
         self.vitals: tuple[RunnerVitals, ...] = ()
         self.vitals_at = 0.0
         self.samples = Samples(routing_file.parent / "samples")
-        self.tallies = Tallies()
+        self.contenders = Contenders()
         self.mirror = Mirror(routing_file.with_name("shadow"))
-        self.table = Table(RoutingTable(), self.links, self.tallies)
+        self.table = Table(RoutingTable(), self.links, self.contenders)
         self.loaded = False
 
     # --- the table ---
@@ -130,7 +130,7 @@ class Front:
             logger.error("The routing table cannot be read and the last one stays: %s", error)
             return self.table.generation
         self._mtime_ns = mtime_ns
-        self.table = Table(routing, self.links, self.tallies)
+        self.table = Table(routing, self.links, self.contenders)
         self.counters.keep(self.table.endpoints)
         self.samples.keep(self.table.endpoints)
         self.loaded = True
@@ -166,7 +166,7 @@ class Front:
             {
                 "generation": self.table.generation,
                 "counters": self.counters.summary(),
-                "tallies": self.tallies.report(),
+                "tallies": self.contenders.report(),
             }
         )
 

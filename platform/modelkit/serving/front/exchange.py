@@ -240,15 +240,15 @@ class Exchange:
         sampler = self._endpoint.sampler
         if sampler is not None and random() < sampler.rate:  # noqa: S311  a share, not a secret
             self._sample(200, reply)
-        tally = self._target.tally
-        if tally is not None and self._drawn:
-            tally.answered((time.perf_counter() - request.complete_at) * 1000, reply.picks)
+        contender = self._target.contender
+        if contender is not None and self._drawn:
+            contender.answered((time.perf_counter() - request.complete_at) * 1000, reply.picks)
         if self._endpoint.shadow is not None and self._drawn:
             self._front.mirror.offer(self._endpoint, self._target, self._payload, reply.picks, request.request_id)
 
     def _failed(self) -> None:
-        if self._target is not None and self._target.tally is not None and self._drawn:
-            self._target.tally.failed()
+        if self._target is not None and self._target.contender is not None and self._drawn:
+            self._target.contender.failed()
 
     def _refuse(self, problem: Problem) -> None:
         if self._key is not None:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
+from modelkit.serving.front.contenders import Contender, Contenders
 from modelkit.serving.front.links import Link
 from modelkit.serving.front.samples import Sampler
-from modelkit.serving.front.tallies import Tallies, Tally
 from modelkit.serving.plan import Limits, Route, RouteRevision, RoutingTable, request_tag
 from modelkit.serving.slots import SLOTS, slot_of
 
 
 class Target:
-    """A revision with the links to its runners, and its tally while it is compared with others."""
+    """A revision with the links to its runners, and what it counts while it is compared with others."""
 
-    __slots__ = ("answer_tail", "links", "revision", "tally")
+    __slots__ = ("answer_tail", "contender", "links", "revision")
 
     def __init__(self, revision: RouteRevision, links: list[Link]) -> None:
         self.revision = revision
         self.links = links
-        self.tally: Tally | None = None
+        self.contender: Contender | None = None
         # What follows the outputs in every answer of this revision; only the request id is missing.
         self.answer_tail = f',"model":"{revision.model}","revision":{revision.number},"request_id":"'.encode()
 
@@ -86,9 +86,9 @@ def _naming_header(sticky: str) -> bytes:
 
 
 class Table:
-    """An immutable view of one `routing.json`; `links` and `tallies` are shared with the tables before and after it."""
+    """An immutable view of one `routing.json`; links and contenders are shared with the tables before and after it."""
 
-    def __init__(self, routing: RoutingTable, links: dict[str, Link], tallies: Tallies) -> None:
+    def __init__(self, routing: RoutingTable, links: dict[str, Link], contenders: Contenders) -> None:
         self.generation = routing.generation
         self.endpoints: dict[tuple[str, str], Endpoint] = {}
         self._max_bytes: dict[str, int] = {}
@@ -118,9 +118,9 @@ class Table:
                 target.open()
                 if len(endpoint.weighted) > 1:
                     key = (endpoint.workspace, endpoint.name, target.revision.number)
-                    target.tally = tallies.of(key, target.revision.labels)
+                    target.contender = contenders.of(key, target.revision.labels)
                     compared.add(key)
-        tallies.keep(compared)
+        contenders.keep(compared)
 
     def max_bytes_of(self, workspace: str) -> int:
         """The largest body that any endpoint of the workspace takes."""

@@ -13,15 +13,15 @@ from modelkit.serving.picks import label_indices
 from modelkit.serving.tally import BOUNDS_MS
 
 #: `(workspace, endpoint, revision)`
-TallyKey = tuple[str, str, int]
+ContenderKey = tuple[str, str, int]
 
 
-class Tally:
+class Contender:
     """One revision since `since`. Requests that name their revision are not in it: they were not drawn by share."""
 
     __slots__ = ("_labels", "buckets", "failures", "key", "labels", "requests", "since")
 
-    def __init__(self, key: TallyKey, labels: Sequence[str]) -> None:
+    def __init__(self, key: ContenderKey, labels: Sequence[str]) -> None:
         self.key = key
         self.since = time.time()
         self.requests = 0
@@ -56,21 +56,21 @@ class Tally:
         }
 
 
-class Tallies:
+class Contenders:
     """All of them, across tables."""
 
     def __init__(self) -> None:
-        self._by_key: dict[TallyKey, Tally] = {}
+        self._by_key: dict[ContenderKey, Contender] = {}
 
-    def of(self, key: TallyKey, labels: Sequence[str]) -> Tally:
+    def of(self, key: ContenderKey, labels: Sequence[str]) -> Contender:
         found = self._by_key.get(key)
         if found is None:
-            found = self._by_key[key] = Tally(key, labels)
+            found = self._by_key[key] = Contender(key, labels)
         return found
 
-    def keep(self, keys: set[TallyKey]) -> None:
+    def keep(self, keys: set[ContenderKey]) -> None:
         """Drop what is no longer compared."""
-        self._by_key = {key: tally for key, tally in self._by_key.items() if key in keys}
+        self._by_key = {key: contender for key, contender in self._by_key.items() if key in keys}
 
     def report(self) -> list[dict[str, object]]:
-        return [tally.report() for tally in self._by_key.values()]
+        return [contender.report() for contender in self._by_key.values()]
