@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from modelkit.serving.plan import Runtime
-from tests.modelkit.serving.toys import TOKEN, Host, revision, running, wait_until
+from tests.modelkit.serving.toys import TOKEN, WORKSPACE, Host, revision, running, wait_until
 
 
 def gone(pid: int) -> bool:
@@ -50,6 +50,9 @@ def test_replicas_share_the_work_and_one_killed_fails_no_request(host: Host, fir
 def test_replicas_are_adopted_by_the_next_agent(host: Host, first: Path) -> None:
     host.apply(running("intents", revision(1, first), replicas=2))
     host.wait_for("intents", "live")
+    # Both listen: one that still loads is not adopted but started anew.
+    sockets = [host.paths.socket(WORKSPACE, "intents", 1, replica) for replica in range(2)]
+    wait_until(lambda: all(socket.exists() for socket in sockets), what="two sockets")
     pids = wait_until(lambda: len(found := host.revision("intents").pids) == 2 and found, what="two runners")
     host.kill_agent()
     host.start_agent()

@@ -23,6 +23,7 @@ from modelkit.serving.wire import Cost, Reply, Status
 
 if TYPE_CHECKING:
     from modelkit.serving.front.app import Front
+    from modelkit.serving.front.contenders import Contender
     from modelkit.serving.front.links import Link
 
 _MAX_TRIES = 4
@@ -57,6 +58,7 @@ class Exchange:
     """See the module. `dialect`: how the caller speaks; `pinned`: only this revision may answer."""
 
     __slots__ = (
+        "_blamed",
         "_connection",
         "_counted",
         "_dialect",
@@ -100,6 +102,8 @@ class Exchange:
         self._link: Link | None = None
         self._tries = 0
         self._refusing: set[Link] = set()
+        #: Revisions that this request counts against; tried twice, it counts once.
+        self._blamed: tuple[Contender, ...] = ()
         self.deadline = 0.0
 
     @property
@@ -241,14 +245,16 @@ class Exchange:
         if sampler is not None and random() < sampler.rate:  # noqa: S311  a share, not a secret
             self._sample(200, reply)
         contender = self._target.contender
-        if contender is not None and self._drawn:
+        if contender is not None and self._drawn and contender not in self._blamed:
             contender.answered((time.perf_counter() - request.complete_at) * 1000, reply.picks)
         if self._endpoint.shadow is not None and self._drawn:
             self._front.mirror.offer(self._endpoint, self._target, self._payload, reply.picks, request.request_id)
 
     def _failed(self) -> None:
-        if self._target is not None and self._target.contender is not None and self._drawn:
-            self._target.contender.failed()
+        contender = self._target.contender if self._target is not None else None
+        if contender is not None and self._drawn and contender not in self._blamed:
+            self._blamed += (contender,)
+            contender.failed()
 
     def _refuse(self, problem: Problem) -> None:
         if self._key is not None:
