@@ -334,6 +334,26 @@ def test_a_damaged_desired_set_changes_nothing_and_is_reported(host: Host, first
     wait_until(lambda: not host.observed().problem, what="the recovery")
 
 
+def test_a_disk_that_refuses_ends_nothing_that_serves(host: Host, first: Path, second: Path) -> None:
+    """Folders in the place of its files refuse the agent's writing as a full disk does."""
+    host.apply(running("intents", revision(1, first)))
+    host.wait_for("intents", "live")
+    kept = {path: path.read_bytes() for path in (host.paths.state, host.paths.observed, host.paths.routing)}
+    for path in kept:
+        path.unlink()
+        path.mkdir()
+    host.apply(running("intents", revision(2, second)))
+    wait_until(lambda: "refuses what the agent needs" in host.agent_log(), what="the line in the log")
+    assert host.predict("intents").json()["revision"] == 1
+    for path, content in kept.items():
+        path.rmdir()
+        path.write_bytes(content)
+    host.wait_for("intents", "live", active=2)
+    assert host.predict("intents").json()["revision"] == 2
+    assert host.agent is not None
+    assert host.agent.poll() is None
+
+
 def test_a_new_key_works_and_a_revoked_one_stops_working(host: Host, first: Path) -> None:
     endpoint = running("intents", revision(1, first))
     host.apply(endpoint)
