@@ -8,9 +8,13 @@ import signal
 from pathlib import Path
 
 import httpx
+import pytest
 
+from modelkit.serving.agent.company import Company
+from modelkit.serving.paths import ServingPaths
 from modelkit.serving.plan import Runtime
-from tests.modelkit.serving.toys import TOKEN, WORKSPACE, Host, revision, running, wait_until
+from modelkit.serving.wire import Ask, Status, ask
+from tests.modelkit.serving.toys import PLUGIN, TOKEN, WORKSPACE, Host, revision, running, wait_until
 
 
 def gone(pid: int) -> bool:
@@ -199,3 +203,28 @@ def test_one_that_shares_may_sleep_while_the_other_answers(host: Host, first: Pa
     assert host.predict("b").status_code == 200
     assert host.predict("a").status_code == 200
     assert host.pid_of("a", 1) == host.pid_of("b", 1)
+
+
+def test_who_comes_while_the_last_one_goes_finds_a_process(
+    tmp_path: Path, first: Path, second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shared process ends with the last model: one that comes at that moment must not go down with it."""
+    monkeypatch.setenv("TUNEYARD_PLUGINS", str(PLUGIN))
+    paths = ServingPaths(tmp_path / "home")
+    paths.ensure()
+    going, coming = (paths.socket(WORKSPACE, name, 1) for name in ("a", "b"))
+
+    async def scenario() -> None:
+        company = Company(paths)
+        try:
+            await company.load(going, ["--bundle", str(first), "--socket", str(going)], timeout_s=60)
+            leaving = asyncio.create_task(company.unload(going))
+            await asyncio.sleep(0)
+            await company.load(coming, ["--bundle", str(second), "--socket", str(coming)], timeout_s=60)
+            await leaving
+            reply = await ask(str(coming), Ask.PREDICT, b'["refund please"]', timeout_s=30)
+            assert reply.status is Status.OK
+        finally:
+            await company.unload(coming)
+
+    asyncio.run(scenario())
