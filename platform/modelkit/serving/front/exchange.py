@@ -187,9 +187,6 @@ class Exchange:
         self._failed()
         if not connected and self._link is not None:
             self._refusing.add(self._link)
-        self._again()
-
-    def _again(self) -> None:
         target = self._choose() if self._tries < _MAX_TRIES and not self._connection.closing else None
         if target is None:
             self._refuse(self._why_nobody())
@@ -201,9 +198,6 @@ class Exchange:
     def replied(self, reply: Reply) -> None:
         if reply.status is Status.OK:
             self._answer(reply)
-        elif reply.status is Status.DRAINING and self._link is not None:
-            self._refusing.add(self._link)
-            self._again()
         elif reply.status is Status.INVALID:
             message = reply.body.decode(errors="replace")[:500]
             place = _PLACE.match(message)
