@@ -26,4 +26,6 @@ def traffic_watch(observed: ObservedSet | None = None) -> None:
                 canary_look(canary, observed)
             except NotFound:
                 logger.info("The endpoint of canary %s was deleted meanwhile.", canary.public_id)
+            except (LookupError, TypeError, ValueError):  # rows or counts of another version of the platform
+                logger.exception("Canary %s cannot be judged; the others are.", canary.public_id)
     batches_take(ServingPaths(settings.HOME.absolute()).shadow)
