@@ -79,10 +79,10 @@ class Link:
     def expire(self, now: float) -> list[Caller]:
         """Callers whose deadline has passed; they are told nothing more by this link."""
         late = [request_id for request_id, caller in self._pending.items() if caller.deadline < now]
-        gone = [waiting for waiting in self._waiting if waiting[2].deadline < now]
-        for waiting in gone:
-            self._waiting.remove(waiting)
-        return [self._pending.pop(request_id) for request_id in late] + [caller for _, _, caller in gone]
+        gone = [caller for _, _, caller in self._waiting if caller.deadline < now]
+        if gone:
+            self._waiting = [waiting for waiting in self._waiting if waiting[2].deadline >= now]
+        return [self._pending.pop(request_id) for request_id in late] + gone
 
     def retire(self) -> None:
         """Close once the last reply has come: the revision gets no more requests."""
