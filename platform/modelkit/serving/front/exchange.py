@@ -16,7 +16,7 @@ from modelkit.serving.asked import pack_inputs
 from modelkit.serving.front.dialects import Dialect
 from modelkit.serving.front.http import Connection
 from modelkit.serving.front.keys import Credential
-from modelkit.serving.front.problem import Problem, Refused, invalid, unavailable
+from modelkit.serving.front.problem import FAILED, Problem, Refused, invalid, unavailable
 from modelkit.serving.front.request import Request
 from modelkit.serving.front.table import Endpoint, Target
 from modelkit.serving.wire import Cost, Reply, Status
@@ -224,6 +224,9 @@ class Exchange:
         self._failed()
         self._refuse(Problem(504, "model_timeout", "The model did not answer in time.", "Send fewer inputs at once."))
         self._sample(504, Reply(Status.ERROR, b"TimeoutError"))
+
+    def failed(self) -> None:
+        self._refuse(FAILED)
 
     def _answer(self, reply: Reply) -> None:
         assert self._target is not None  # noqa: S101  a reply has a target

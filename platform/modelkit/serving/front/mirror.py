@@ -200,6 +200,9 @@ class Copy:
     def timed_out(self) -> None:
         self._mirror.ended(self, None)
 
+    def failed(self) -> None:
+        """It was counted out before anything could fail; nobody waits for what could not be compared."""
+
 
 def _examples(copy: Copy, reply: Reply, places: Sequence[int]) -> list[dict[str, Any]]:
     """Of the inputs at `places`. The request is parsed once, however many of its inputs differ."""
