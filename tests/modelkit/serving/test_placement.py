@@ -21,6 +21,11 @@ def gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
+def starts(host: Host, name: str) -> int:
+    """How often a runner of the first revision has begun to answer, whether it still does or sleeps again."""
+    return host.paths.log(WORKSPACE, name, 1).read_text().count("Answering for")
+
+
 # --- replicas ---
 
 
@@ -76,7 +81,8 @@ def test_a_runner_that_takes_too_much_memory_is_started_anew_and_others_go_on(ho
     wait_until(lambda: gone(pid), what="the end of the greedy runner")
     wait_until(lambda: host.predict("greedy").status_code == 200, what="its return")
     assert host.pid_of("modest", 1) == other
-    assert host.revision("greedy").restarts == 1
+    # The report may be behind what callers see.
+    wait_until(lambda: host.revision("greedy").restarts == 1, what="the report of one restart")
     assert "MB of memory, of 250 MB" in host.agent_log()
 
 
@@ -110,7 +116,7 @@ def test_an_idle_endpoint_sleeps_and_the_first_request_wakes_it_and_waits(host: 
     assert seen.status == "live"
     answers = [host.predict("intents") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 200]
-    assert host.pid_of("intents", 1) != pid
+    assert starts(host, "intents") > 1
 
 
 def test_many_callers_wake_a_sleeper_once(host: Host, first: Path) -> None:
@@ -126,7 +132,7 @@ def test_many_callers_wake_a_sleeper_once(host: Host, first: Path) -> None:
             return [answer.status_code for answer in await asyncio.gather(*asked)]
 
     assert asyncio.run(scenario()) == [200] * 20
-    assert len(host.revision("intents").pids) == 1
+    assert starts(host, "intents") == 2
 
 
 def test_a_sleeper_stays_asleep_over_the_agents_death_and_wakes_after(host: Host, first: Path) -> None:
@@ -140,7 +146,7 @@ def test_a_sleeper_stays_asleep_over_the_agents_death_and_wakes_after(host: Host
 
 
 def test_a_busy_endpoint_does_not_fall_asleep(host: Host, first: Path) -> None:
-    host.apply(running("intents", revision(1, first), idle_s=1), running("clock", revision(1, first), idle_s=1))
+    host.apply(running("intents", revision(1, first), idle_s=3), running("clock", revision(1, first), idle_s=3))
     host.wait_for("intents", "live")
     host.wait_for("clock", "live")
     pid = host.pid_of("intents", 1)
@@ -183,7 +189,7 @@ def test_a_shared_process_that_dies_comes_back_with_all_its_models(host: Host, f
     os.kill(pid, signal.SIGKILL)
     for name in ("a", "b"):
         wait_until(lambda name=name: host.predict(name).status_code == 200, what=f"the return of {name}")
-    assert host.pid_of("a", 1) == host.pid_of("b", 1) != pid
+    wait_until(lambda: host.pid_of("a", 1) == host.pid_of("b", 1) != pid, what="the report of one process for both")
 
 
 def test_a_shared_process_is_adopted_by_the_next_agent(host: Host, first: Path, second: Path) -> None:
@@ -197,7 +203,7 @@ def test_a_shared_process_is_adopted_by_the_next_agent(host: Host, first: Path, 
 
 
 def test_one_that_shares_may_sleep_while_the_other_answers(host: Host, first: Path, second: Path) -> None:
-    host.apply(running("a", revision(1, first), shared=True, idle_s=1), running("b", revision(1, second), shared=True))
+    host.apply(running("a", revision(1, first), shared=True, idle_s=3), running("b", revision(1, second), shared=True))
     host.wait_for("b", "live")
     wait_until(lambda: host.revision("a").status == "asleep", what="sleep")
     assert host.predict("b").status_code == 200
