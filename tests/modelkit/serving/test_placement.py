@@ -77,13 +77,13 @@ def test_a_runner_that_takes_too_much_memory_is_started_anew_and_others_go_on(ho
     host.wait_for("greedy", "live")
     host.wait_for("modest", "live")
     pid, other = host.pid_of("greedy", 1), host.pid_of("modest", 1)
-    # It may be ended as soon as it has grown, also while it answers.
+    # The ceiling may be seen before the answer is written; asked again, the next runner grows as well.
     assert host.predict("greedy", "{grow}").status_code in (200, 503)
     wait_until(lambda: gone(pid), what="the end of the greedy runner")
     wait_until(lambda: host.predict("greedy").status_code == 200, what="its return")
     assert host.pid_of("modest", 1) == other
     # The report may be behind what callers see.
-    wait_until(lambda: host.revision("greedy").restarts == 1, what="the report of one restart")
+    wait_until(lambda: host.revision("greedy").restarts >= 1, what="the report of a restart")
     assert "MB of memory, of 250 MB" in host.agent_log()
 
 
