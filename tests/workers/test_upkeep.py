@@ -6,7 +6,8 @@ import pytest
 
 from workers.tasks import upkeep
 
-pytestmark = pytest.mark.django_db
+# Tasks close connections that are too old: a transaction around the test would end with its own.
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_a_sweep_that_fails_keeps_no_other_from_its_work(
