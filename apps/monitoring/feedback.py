@@ -76,11 +76,9 @@ def labels_of(endpoint: Endpoint, revision: int | None = None) -> list[str]:
     return sorted(found)
 
 
-_COUNTS = {
-    "judged": Count("pk", filter=Q(agrees__isnull=False)),
-    "agreed": Count("pk", filter=Q(agrees=True)),
-    "waiting": Count("pk", filter=Q(agrees=None)),
-}
+_JUDGED = Count("pk", filter=Q(agrees__isnull=False))
+_AGREED = Count("pk", filter=Q(agrees=True))
+_WAITING = Count("pk", filter=Q(agrees=None))
 
 
 class Accuracy(NamedTuple):
@@ -97,14 +95,15 @@ class Accuracy(NamedTuple):
 
 def accuracy_of(endpoint: Endpoint) -> Accuracy:
     """By all feedback."""
-    return Accuracy(**Feedback.objects.filter(endpoint=endpoint).aggregate(**_COUNTS))
+    rows = Feedback.objects.filter(endpoint=endpoint)
+    return Accuracy(**rows.aggregate(judged=_JUDGED, agreed=_AGREED, waiting=_WAITING))
 
 
 def accuracy_by_revision(endpoint: Endpoint) -> dict[int, Accuracy]:
     """Newest revision first; only those that somebody judged."""
     known = Feedback.objects.filter(endpoint=endpoint).exclude(revision=None).order_by("-revision")
-    rows = known.values("revision").annotate(**_COUNTS).filter(judged__gt=0)
-    return {row.pop("revision"): Accuracy(**row) for row in rows}
+    rows = known.values_list("revision").annotate(judged=_JUDGED, agreed=_AGREED, waiting=_WAITING)
+    return {number: Accuracy(*counts) for number, *counts in rows.filter(judged__gt=0) if number is not None}
 
 
 # --- inside -----------------------------------------------------------------------------------------------------------

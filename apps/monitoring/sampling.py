@@ -33,7 +33,7 @@ MAX_SAMPLES = 20_000
 #: A program may give feedback on every answer; the oldest goes first.
 MAX_FEEDBACK = 200_000
 #: Fields that hold whatever was sent, empty or not.
-_LOOSE = ("endpoint", "inputs", "outputs", "text", "labels")
+_LOOSE = ("endpoint", "inputs", "outputs", "text", "labels", "min_score")
 #: Rows a transaction, since writers wait for each other.
 _BATCH = 200
 
