@@ -200,6 +200,9 @@ class Batcher:
         self._running[slot] = time.perf_counter()
         try:
             return self._results(parts)
+        except Exception as error:  # a predictor's own fault must not cost the slot, nor leave its callers waiting
+            logger.exception("A batch of %d requests failed.", len(parts))
+            return [_Result(error=error) for _ in parts]
         finally:
             del self._running[slot]
 
@@ -252,16 +255,13 @@ class Batcher:
             outputs = self._model.postprocess(self._model.forward(batch), scores=scores)
             if len(outputs) != len(inputs):
                 raise RuntimeError(f"The predictor gave {len(outputs)} answers for {len(inputs)} inputs.")
+            model_ms = (time.perf_counter() - ready) * 1000
+            tokens = self._model.token_counts(batch)
         except Exception as error:
             logger.exception("A batch of %d inputs failed.", len(inputs))
             return _Result(error=error)
-        return _Result(
-            outputs,
-            preprocess_ms=(ready - begun) * 1000,
-            model_ms=(time.perf_counter() - ready) * 1000,
-            batch=len(inputs),
-            tokens=self._model.token_counts(batch),
-        )
+        preprocess_ms = (ready - begun) * 1000
+        return _Result(outputs, None, preprocess_ms, model_ms, len(inputs), tokens)
 
     def _finish(self, parts: list[_Part], results: list[_Result]) -> None:
         self._free += 1
