@@ -70,6 +70,24 @@ def test_what_queues_while_the_slot_is_busy_is_one_batch() -> None:
     asyncio.run(scenario())
 
 
+def test_each_slot_takes_its_share() -> None:
+    """Of eight texts each of two slots runs four: one request's as well as eight callers'."""
+
+    async def scenario(requests: list[list[str]]) -> list[int]:
+        model = Echo()
+        model.gate.clear()
+        batcher = Batcher(model, slots=2)
+        waiting = [asyncio.create_task(ask(batcher, inputs)) for inputs in requests]
+        await asyncio.sleep(0.05)
+        model.gate.set()
+        await asyncio.gather(*waiting)
+        return sorted(model.sizes)
+
+    assert asyncio.run(scenario([list("abcdefgh")])) == [4, 4]
+    # The first two find nobody else there; of the six that wait, nobody takes all.
+    assert asyncio.run(scenario([[text] for text in "abcdefgh"])) == [1, 1, 2, 4]
+
+
 def test_a_large_request_is_cut_keeps_its_order_and_lets_others_through() -> None:
     async def scenario() -> None:
         model = Echo()
