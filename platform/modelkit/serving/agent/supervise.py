@@ -15,13 +15,13 @@ from pydantic import ValidationError
 
 from modelkit.serving.agent import golden, state
 from modelkit.serving.agent.company import Company
-from modelkit.serving.agent.keeper import FrontKeeper
+from modelkit.serving.agent.keeper import FrontKeeper, PortInUse
 from modelkit.serving.agent.revision import Revision
 from modelkit.serving.agent.routing import routing_table
 from modelkit.serving.agent.state import SavedEndpoint, SavedState
 from modelkit.serving.agent.vitals import vitals
 from modelkit.serving.difference import Action, Actual, Drain, Forget, Point, Start, plan
-from modelkit.serving.paths import ServingPaths, write_atomic
+from modelkit.serving.paths import ServingPaths, stamp, write_atomic
 from modelkit.serving.plan import (
     DesiredEndpoint,
     DesiredRevision,
@@ -42,6 +42,7 @@ logger = logging.getLogger("modelkit.serving.agent")
 TICK_S = 0.05
 REPORT_EVERY_S = 1.0
 VITALS_EVERY_S = 2.0
+_COMPLAIN_EVERY_S = 10.0
 _STOP_S = 8.0
 _FRONT_WAIT_S = 30.0
 
@@ -82,21 +83,41 @@ class Agent:
         self._reported = ObservedSet()
         self._reported_at = 0.0
         self._looked_at = 0.0
+        self._complained_at = float("-inf")
+        #: Of the files as we wrote them: what somebody else did to them is undone in the next pass.
+        self._routing_stamp = stamp(paths.routing)
+        self._state_stamp = stamp(paths.state)
 
     # --- the loop ---
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then end the front and every runner. Raises PortInUse."""
+        if self._saved.front.process is None:
+            await self._front.end_stray()
+        self._sweep()
         self._readopt()
         try:
             while not stop.is_set():
-                await self._pass()
+                await self._pass_or_complain()
                 try:
                     await asyncio.wait_for(stop.wait(), TICK_S)
                 except TimeoutError:
                     continue
         finally:
             await self._end()
+
+    async def _pass_or_complain(self) -> None:
+        """What fails now, as on a full disk, is tried again in the next pass: what answers must not end for it."""
+        try:
+            await self._pass()
+        except PortInUse:
+            raise
+        except Exception as error:
+            now = time.monotonic()
+            if now - self._complained_at >= _COMPLAIN_EVERY_S:
+                self._complained_at = now
+                # A full disk is the installation's, and its traceback tells nothing more.
+                logger.error("This pass failed and is tried again: %s", error, exc_info=not isinstance(error, OSError))
 
     async def _pass(self) -> None:
         self._read_desired()
@@ -169,6 +190,7 @@ class Agent:
     # --- what is desired ---
 
     def _read_desired(self) -> None:
+        mtime_ns = 0
         try:
             mtime_ns = self._paths.desired.stat().st_mtime_ns
             if mtime_ns == self._desired_mtime_ns:
@@ -228,7 +250,7 @@ class Agent:
     async def _replay_live(self, revision: Revision) -> GoldenReplay:
         """Offer the revision to the front without traffic, and ask it there."""
         until = time.monotonic() + _FRONT_WAIT_S
-        while not await self._push_routing():
+        while not await self._try_routing(until):
             if time.monotonic() > until:
                 raise golden.GoldenFailed(say("The front does not answer, so the live path could not be checked."))
             await asyncio.sleep(0.05)
@@ -242,12 +264,21 @@ class Agent:
             revision=revision.spec.number,
         )
 
+    async def _try_routing(self, until: float) -> bool:
+        """As `_push_routing`; a disk that is full now may have room again before `until`. Raises OSError after it."""
+        try:
+            return await self._push_routing()
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            return False
+
     async def _push_routing(self) -> bool:
         """Write the routing table if it changed; True once the front serves by it."""
         async with self._routing_lock:
             table = routing_table(self._desired, self._endpoints, internal=self._token_hash)
             content = table.model_dump_json().encode()
-            if content == self._routed:
+            if content == self._routed and stamp(self._paths.routing) == self._routing_stamp:
                 return self._confirmed or await self._confirm()
             self._generation += 1
             self._confirmed = False
@@ -255,7 +286,7 @@ class Agent:
                 self._paths.routing,
                 table.model_copy(update={"generation": self._generation}).model_dump_json().encode(),
             )
-            self._routed = content
+            self._routed, self._routing_stamp = content, stamp(self._paths.routing)
             return await self._confirm()
 
     async def _confirm(self) -> bool:
@@ -263,6 +294,19 @@ class Agent:
         return self._confirmed
 
     # --- memory and report ---
+
+    def _sweep(self) -> None:
+        """Take away the sockets that our state does not know: a runner that nobody can reach ends by itself."""
+        known = {
+            self._paths.socket(endpoint.workspace, endpoint.name, revision.spec.number, replica)
+            for endpoint in self._saved.endpoints
+            for revision in endpoint.revisions
+            for replica in range(len(revision.processes))
+        }
+        for socket in self._paths.run.glob("r-*.sock"):
+            if socket not in known:
+                logger.warning("%s belongs to no revision that our state knows; its runner is let go.", socket.name)
+                socket.unlink(missing_ok=True)
 
     def _readopt(self) -> None:
         self._front.readopt(self._saved.front)
@@ -294,9 +338,9 @@ class Agent:
             for key, endpoint in self._endpoints.items()
         )
         current = SavedState(routing_generation=self._generation, front=self._front.saved(), endpoints=endpoints)
-        if current != self._saved:
+        if current != self._saved or stamp(self._paths.state) != self._state_stamp:
             state.save(self._paths.state, current)
-            self._saved = current
+            self._saved, self._state_stamp = current, stamp(self._paths.state)
 
     def _look_at_runners(self) -> None:
         if time.monotonic() - self._looked_at >= VITALS_EVERY_S:
@@ -357,6 +401,9 @@ class Agent:
         logger.info("Stopping the front and %d runners.", sum(1 for _ in self._revisions()))
         await self._front.end(_STOP_S)
         await asyncio.gather(*(revision.end(_STOP_S) for revision in self._revisions()), return_exceptions=True)
-        self._save()
         self._reported_at = 0.0
-        self._report()
+        try:
+            self._save()
+            self._report()
+        except OSError as error:
+            logger.error("The state cannot be written: %s", error)

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -25,6 +26,10 @@ logger = logging.getLogger("modelkit.serving.front")
 DRAIN_S = 5.0
 #: How often the keys are looked at: a revoked one is refused within this and the way of its file.
 KEYS_EVERY_S = 0.1
+#: Connections of callers, and descriptors that are kept for runners, files and the agent.
+MAX_CONNECTIONS = 4000
+_KEPT_DESCRIPTORS = 256
+_DESCRIPTORS = MAX_CONNECTIONS + _KEPT_DESCRIPTORS
 
 
 class _Control(FrameProtocol):
@@ -53,7 +58,10 @@ async def serve(
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    front = Front(routing_file, control_url=control_url)
+    # A quarter where the system is mean: a front without descriptors could reach no runner.
+    descriptors = _descriptors()
+    most = max(descriptors - _KEPT_DESCRIPTORS, descriptors // 4)
+    front = Front(routing_file, control_url=control_url, max_connections=most)
     front.reload()
     server = await loop.create_server(lambda: Connection(front), sock=listener, backlog=1024)
     control.unlink(missing_ok=True)
@@ -66,8 +74,12 @@ async def serve(
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 1.0)
-        front.tick()
-        await front.keep_usage()
+        try:
+            front.tick()
+            await front.keep_usage()
+        except Exception:
+            # Whatever it was, the requests are answered beside it.
+            logger.exception("A tick failed; the next comes in a second.")
         # One writer at a time: while a disk hangs, slices grow longer and callers do not notice.
         if writing is None or writing.done():
             writing = asyncio.create_task(asyncio.to_thread(journal.write, front.counters.roll()))
@@ -97,6 +109,16 @@ def _still_ours(path: Path, identity: int) -> bool:
         return path.stat().st_ino == identity
     except OSError:
         return False
+
+
+def _descriptors() -> int:
+    """How many files and sockets this process may have open: what the system allows, not what it begins with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return _DESCRIPTORS
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -180,6 +180,7 @@ class KeyRing:
         self._file = keys_file
         self._usage_file = usage_file
         self._seen = (0, 0)
+        self.loaded = False
         self._by_hash: dict[str, Credential] = {}
         self._saved = b""
         self._remembered = _read_usage(usage_file)
@@ -209,6 +210,7 @@ class KeyRing:
         except (OSError, ValidationError) as error:
             logger.error("The keys cannot be read and the last ones stay: %s", error)
             return
+        self.loaded = True
         before, self._by_hash = self._by_hash, {}
         for key in given.keys:
             credential = before.get(key.sha256)
