@@ -195,7 +195,8 @@ def version_fix(*, by: Identity, parent: DatasetVersion, fixes: Sequence[str]) -
     unknown = [fix for fix in fixes if fix not in FIXES]
     if unknown or not fixes:
         message = _("There is no fix %(fix)s.") % {"fix": unknown[0]} if unknown else _("Name at least one fix.")
-        raise Invalid(message, fields={"fixes": message}, hint=_("Fixes are %(known)s.") % {"known": ", ".join(FIXES)})
+        hint = _("Fixes are %(known)s.") % {"known": ", ".join(FIXES)}
+        raise Invalid(message, code="unknown_fix" if unknown else "invalid", fields={"fixes": message}, hint=hint)
     if parent.status != VersionStatus.READY:
         message = _("%(ref)s is not ready, so it has nothing to fix.") % {"ref": parent.ref}
         raise Conflict(message, code="version_not_ready", fields={"from": message}, hint=_("Choose a ready version."))

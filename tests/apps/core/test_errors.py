@@ -44,6 +44,15 @@ def test_an_unknown_address(team: Team) -> None:
     error_of(call("GET", "/nothing"), 404, "not_found")
 
 
+def test_a_slash_at_the_end_changes_nothing(team: Team) -> None:
+    made = team.owner.api("POST", "/datasets/", {"name": "tickets", "task": "text_classification"})
+    assert made.status_code == 201, made.content
+    assert team.owner.api("GET", "/datasets/tickets/").json() == team.owner.api("GET", "/datasets/tickets").json()
+    error_of(call("GET", "/datasets/"), 401, "unauthenticated")
+    error_of(team.owner.api("GET", "/nothing/"), 404, "not_found")
+    error_of(team.owner.api("GET", "/"), 404, "not_found")
+
+
 def test_a_wrong_method_names_the_right_ones(team: Team) -> None:
     answer = team.owner.api("PUT", "/tokens", {})
     error_of(answer, 405, "method_not_allowed")
