@@ -227,7 +227,8 @@ def _sent(path: Sequence[str], body: object) -> list[str]:
     """`path` without the parts that no key of `body` stands for; the last one may be a key that is missing."""
     kept = []
     for index, part in enumerate(path):
-        if isinstance(body, dict) and part not in body and index + 1 < len(path):
+        tag = isinstance(body, dict) and part not in body and index + 1 < len(path)
+        if tag or part == "[key]":
             continue
         kept.append(part)
         body = body.get(part) if isinstance(body, dict) else None

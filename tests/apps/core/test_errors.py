@@ -68,11 +68,12 @@ JOB = {"kind": "train", "task": "text_classification", "dataset": "a@1", "base_m
         ("/base-models", {"source": {"kind": "hub", "repo": 1}}, "source.repo", "string"),
         ("/base-models", {"source": {"kind": "post"}}, "source.kind", "'hub'"),
         ("/base-models", {"source": {}}, "source.kind", "required"),
+        ("/endpoints/e/traffic", {"revisions": {"two": 100}}, "revisions.two", "integer"),
         ("/endpoints", {"name": "e", "model": "nothing@1"}, "model", "no model named nothing"),
     ],
 )  # fmt: skip
 def test_a_field_is_named_as_it_was_sent(team: Team, path: str, body: dict[str, Any], field: str, says: str) -> None:
-    answer = team.owner.api("POST", path, body)
+    answer = team.owner.api("PATCH" if path.endswith("traffic") else "POST", path, body)
     error = answer.json()["error"]
     assert answer.status_code in {404, 422}
     assert list(error["fields"]) == [field]
