@@ -28,7 +28,8 @@ class Prometheus:
 
     def get(self, path: str, **parameters: Any) -> Any:
         answer = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=20, trust_env=False)
-        assert answer.status_code == 200, f"{parameters}: {answer.text}"
+        assert answer.status_code != 400, f"{parameters}: {answer.text}"
+        answer.raise_for_status()
         return answer.json()["data"]
 
     def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
@@ -85,7 +86,7 @@ def prometheus_server(config: Path) -> Iterator[Prometheus]:
             assert process.poll() is None, (config.parent / "log").read_text()
             try:
                 return any(value == 1 for _, value in server.query("up"))
-            except httpx.TransportError:
+            except httpx.HTTPError:  # it answers 503 until it has read its storage
                 return False
 
         wait_until(scraped, timeout_s=60, what="the first scrape")
