@@ -7,11 +7,9 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from modelkit.serving.agent import golden, state
 from modelkit.serving.agent.company import Company
@@ -21,7 +19,8 @@ from modelkit.serving.agent.routing import routing_table
 from modelkit.serving.agent.state import SavedEndpoint, SavedState
 from modelkit.serving.agent.vitals import vitals
 from modelkit.serving.difference import Action, Actual, Drain, Forget, Point, Start, plan
-from modelkit.serving.paths import ServingPaths, write_atomic
+from modelkit.serving.files import Watched, write_atomic
+from modelkit.serving.paths import ServingPaths
 from modelkit.serving.plan import (
     DesiredEndpoint,
     DesiredRevision,
@@ -42,6 +41,7 @@ logger = logging.getLogger("modelkit.serving.agent")
 TICK_S = 0.05
 REPORT_EVERY_S = 1.0
 VITALS_EVERY_S = 2.0
+_COMPLAIN_EVERY_S = 60.0
 _STOP_S = 8.0
 _FRONT_WAIT_S = 30.0
 
@@ -72,9 +72,9 @@ class Agent:
         self._token_hash = hashlib.sha256(self._token.encode()).hexdigest()
         self._endpoints: dict[EndpointKey, EndpointState] = {}
         self._desired = DesiredSet()
-        self._desired_mtime_ns = 0
+        self._desired_file = Watched(paths.desired, DesiredSet)
         self._desired_read = False
-        self._problem = ""
+        self._complained_at = -_COMPLAIN_EVERY_S
         self._generation = self._saved.routing_generation
         self._routed = b""
         self._confirmed = False
@@ -100,14 +100,28 @@ class Agent:
 
     async def _pass(self) -> None:
         self._read_desired()
-        self._front.watch()
-        for revision in list(self._revisions()):
-            revision.watch()
+        self._attempt(self._front.watch)
+        self._attempt(self._watch_revisions)
         if self._desired_read:
             await self._act()
-        self._save()
+        self._attempt(self._save)
         self._look_at_runners()
-        self._report()
+        self._attempt(self._report)
+
+    def _attempt(self, step: Callable[[], object]) -> bool:
+        """Take a step that a full disk or a want of descriptors may refuse: what serves goes on, and it comes again."""
+        try:
+            step()
+        except OSError as error:
+            if time.monotonic() - self._complained_at > _COMPLAIN_EVERY_S:
+                self._complained_at = time.monotonic()
+                logger.error("This host refuses what the agent needs, which is tried again: %s", error)
+            return False
+        return True
+
+    def _watch_revisions(self) -> None:
+        for revision in list(self._revisions()):
+            revision.watch()
 
     async def _act(self) -> None:
         self._adopt_settings()
@@ -169,21 +183,9 @@ class Agent:
     # --- what is desired ---
 
     def _read_desired(self) -> None:
-        try:
-            mtime_ns = self._paths.desired.stat().st_mtime_ns
-            if mtime_ns == self._desired_mtime_ns:
-                return
-            self._desired = DesiredSet.model_validate_json(self._paths.desired.read_bytes())
-        except FileNotFoundError:
-            return
-        except (OSError, ValidationError) as error:
-            self._problem = f"The desired set cannot be read, so the last one holds: {str(error)[:300]}"
-            logger.error(self._problem)
-            self._desired_mtime_ns = mtime_ns
-            return
-        self._desired_mtime_ns = mtime_ns
-        self._desired_read = True
-        self._problem = ""
+        desired = self._desired_file.read()
+        if desired is not None:
+            self._desired, self._desired_read = desired, True
 
     def _wanted(self, key: EndpointKey) -> DesiredEndpoint | None:
         return next((endpoint for endpoint in self._desired.endpoints if endpoint.key == key), None)
@@ -249,13 +251,11 @@ class Agent:
             content = table.model_dump_json().encode()
             if content == self._routed:
                 return self._confirmed or await self._confirm()
+            numbered = table.model_copy(update={"generation": self._generation + 1}).model_dump_json().encode()
+            if not self._attempt(lambda: write_atomic(self._paths.routing, numbered)):
+                return False
             self._generation += 1
-            self._confirmed = False
-            write_atomic(
-                self._paths.routing,
-                table.model_copy(update={"generation": self._generation}).model_dump_json().encode(),
-            )
-            self._routed = content
+            self._routed, self._confirmed = content, False
             return await self._confirm()
 
     async def _confirm(self) -> bool:
@@ -311,7 +311,7 @@ class Agent:
             endpoints=tuple(self._observe(key, endpoint) for key, endpoint in sorted(self._endpoints.items())),
             counters=self._front.counters,
             tallies=self._front.tallies,
-            problem=self._problem,
+            problem=self._desired_file.problem,
         )
         if observed == self._reported and now - self._reported_at < REPORT_EVERY_S:
             return
@@ -357,6 +357,6 @@ class Agent:
         logger.info("Stopping the front and %d runners.", sum(1 for _ in self._revisions()))
         await self._front.end(_STOP_S)
         await asyncio.gather(*(revision.end(_STOP_S) for revision in self._revisions()), return_exceptions=True)
-        self._save()
+        self._attempt(self._save)
         self._reported_at = 0.0
-        self._report()
+        self._attempt(self._report)
