@@ -136,6 +136,29 @@ def test_many_callers_wake_a_sleeper_once(host: Host, first: Path) -> None:
     assert starts(host, "intents") == 2
 
 
+def test_one_that_cannot_be_woken_says_so_and_comes_back_with_its_bundle(host: Host, first: Path) -> None:
+    host.apply(running("intents", revision(1, first), idle_s=1))
+    host.wait_for("intents", "live")
+    wait_until(lambda: host.revision("intents").status == "asleep" and not host.revision("intents").pids, what="sleep")
+    away = first.rename(first.with_name("away"))
+    answer = host.predict("intents")
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "runner_down"
+    assert answer.headers["retry-after"]
+    assert "manifest.json" in wait_until(lambda: host.revision("intents").reason, what="the reason")
+    away.rename(first)
+    wait_until(lambda: host.predict("intents").status_code == 200, what="its return", timeout_s=60)
+
+
+def test_a_wish_from_before_its_sleep_does_not_wake_it(host: Host, first: Path) -> None:
+    host.apply(running("intents", revision(1, first), idle_s=1))
+    host.wait_for("intents", "live")
+    wish = Path(f"{host.paths.socket(WORKSPACE, 'intents', 1)}.wake")
+    wish.touch()
+    wait_until(lambda: host.revision("intents").status == "asleep" and not host.revision("intents").pids, what="sleep")
+    assert not wish.exists()
+
+
 def test_a_sleeper_stays_asleep_over_the_agents_death_and_wakes_after(host: Host, first: Path) -> None:
     host.apply(running("intents", revision(1, first), idle_s=1))
     host.wait_for("intents", "live")

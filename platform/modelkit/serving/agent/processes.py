@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 from pydantic import BaseModel, ConfigDict
@@ -72,11 +73,17 @@ def adopt(identity: ProcessId | None) -> Process | None:
     return Process(identity) if identity is not None and is_alive(identity) else None
 
 
+def found(pid: int) -> Process | None:
+    """The process of that id, which the caller has just heard from."""
+    try:
+        return adopt(ProcessId(pid=pid, started_at=psutil.Process(pid).create_time()))
+    except psutil.Error:
+        return None
+
+
 def spawn(module: str, arguments: list[str], *, log: Path, pass_fds: tuple[int, ...] = ()) -> Process:
     """Start `python -m module` in a session of its own, so that it outlives us; its output goes to `log`."""
-    if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
-        log.replace(log.with_name(log.name + ".1"))
-    with log.open("ab") as output:
+    with _output(log) as output:
         child = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
@@ -87,6 +94,16 @@ def spawn(module: str, arguments: list[str], *, log: Path, pass_fds: tuple[int, 
             env=environment(),
         )
     return Process(ProcessId(pid=child.pid, started_at=psutil.Process(child.pid).create_time()), child)
+
+
+def _output(log: Path) -> BinaryIO:
+    """The log, the last one moved aside when it is long; nowhere where a full disk refuses it."""
+    try:
+        if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
+            log.replace(log.with_name(log.name + ".1"))
+        return log.open("ab")
+    except OSError:
+        return Path(os.devnull).open("ab")
 
 
 def environment() -> dict[str, str]:

@@ -112,7 +112,8 @@ class Replica:
         return True
 
     def begin(self) -> None:
-        """Start it in the background; `watch` sees when that failed."""
+        """Start it in the background; when that fails `reason` says why, and `watch` tries again."""
+        self.reason = ""
         self._task = asyncio.create_task(self._restart(0.0))
 
     def watch(self) -> None:

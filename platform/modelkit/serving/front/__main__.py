@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import socket
 import sys
 from pathlib import Path
@@ -26,6 +27,10 @@ logger = logging.getLogger("modelkit.serving.front")
 DRAIN_S = 5.0
 #: How often the keys are looked at: a revoked one is refused within this and the way of its file.
 KEYS_EVERY_S = 0.1
+#: Connections of callers, and descriptors that are kept for runners, files and the agent.
+MAX_CONNECTIONS = 4000
+_KEPT_DESCRIPTORS = 256
+_DESCRIPTORS = MAX_CONNECTIONS + _KEPT_DESCRIPTORS
 
 
 class _Control(FrameProtocol):
@@ -51,7 +56,10 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM, then answer what has come."""
     stop = stop_signal()
-    front = Front(routing_file, control_url=control_url)
+    # A quarter where the system is mean: a front without descriptors could reach no runner.
+    descriptors = _descriptors()
+    most = max(descriptors - _KEPT_DESCRIPTORS, descriptors // 4)
+    front = Front(routing_file, control_url=control_url, max_connections=most)
     front.reload()
     server = await asyncio.get_running_loop().create_server(lambda: Connection(front), sock=listener, backlog=1024)
     side_door = await Door.open(control, lambda: _Control(front))
@@ -62,7 +70,11 @@ async def serve(
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 1.0)
-        front.tick()
+        try:
+            front.tick()
+        except Exception:
+            # Whatever it was, the requests are answered beside it.
+            logger.exception("A tick failed; the next comes in a second.")
         if not usage.busy:
             usage.start(front.keep_usage())
         if not figures.busy:
@@ -84,6 +96,16 @@ async def _watch_keys(front: Front) -> None:
     while True:
         await asyncio.sleep(KEYS_EVERY_S)
         front.keys.reload()
+
+
+def _descriptors() -> int:
+    """How many files and sockets this process may have open: what the system allows, not what it begins with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return _DESCRIPTORS
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -178,6 +178,7 @@ class KeyRing:
     def __init__(self, keys_file: Path, usage_file: Path) -> None:
         self._file = Watched(keys_file, KeySet)
         self._usage_file = usage_file
+        self.loaded = False
         self._by_hash: dict[str, Credential] = {}
         self._saved = b""
         self._remembered = _read_usage(usage_file)
@@ -197,6 +198,7 @@ class KeyRing:
         given = self._file.read()
         if given is None:
             return
+        self.loaded = True
         before, self._by_hash = self._by_hash, {}
         for key in given.keys:
             credential = before.get(key.sha256)

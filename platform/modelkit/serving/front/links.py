@@ -6,6 +6,7 @@ Does not know HTTP or revisions: a `Caller` is told either the reply or that the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from pathlib import Path
 from typing import Protocol
@@ -76,13 +77,19 @@ class Link:
         if self._protocol is None:
             self._waiting.append((ask, payload, caller))
             if self._asleep:
-                Path(f"{self.path}.wake").touch()
+                self.wake()
             else:
                 self.open()
             return
         self._next_id = (self._next_id + 1) & 0xFFFFFFFF
         self._pending[self._next_id] = caller
         self._protocol.write(request_frame(self._next_id, ask, payload))
+
+    def wake(self) -> None:
+        """Ask the agent to wake the runner, if anybody waits; each second, since a full disk may refuse the file."""
+        if self._asleep and self._waiting:
+            with contextlib.suppress(OSError):
+                Path(f"{self.path}.wake").touch()
 
     def expire(self, now: float) -> list[Caller]:
         """Callers whose deadline has passed; they are told nothing more by this link."""
