@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from modelkit.serving import journal
+from modelkit.serving.plan import Runtime
 from tests.modelkit.serving.toys import Host, make_bundle, revision, running, wait_until
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -20,8 +21,10 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 def served(host: Host, tmp_path: Path) -> Host:
     make_bundle(tmp_path / "first")
     make_bundle(tmp_path / "second", bias=0.1)
+    # With more than one slot the inputs of a request are shared out, and a batch is smaller than a request.
+    second = revision(2, tmp_path / "second").model_copy(update={"runtime": Runtime(slots=1)})
     host.apply(
-        running("intents", revision(1, tmp_path / "first", weight=0), revision(2, tmp_path / "second")),
+        running("intents", revision(1, tmp_path / "first", weight=0), second),
         running("small", revision(1, tmp_path / "first"), max_batch=2),
     )
     host.wait_for("intents", "live", active=2)
