@@ -134,7 +134,7 @@ def test_one_that_cannot_be_woken_says_so_and_comes_back_with_its_bundle(host: H
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "runner_down"
     assert answer.headers["retry-after"]
-    assert "bundle" in wait_until(lambda: host.revision("intents").reason, what="the reason")
+    assert "manifest.json" in wait_until(lambda: host.revision("intents").reason, what="the reason")
     away.rename(first)
     wait_until(lambda: host.predict("intents").status_code == 200, what="its return", timeout_s=60)
 
