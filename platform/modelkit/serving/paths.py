@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import tempfile
@@ -107,30 +106,3 @@ class ServingPaths:
             raise PermissionError(f"{self.run} belongs to another user.")
         if self.run.parent != self.home.absolute():
             self.run.chmod(0o700)
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write beside, sync, rename: a reader sees the old file or the new one, also after a power cut.
-
-    Raises OSError, having left nothing beside the old file.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-def stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when somebody writes, replaces or removes the file; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from modelkit.serving.paths import write_atomic
+from modelkit.serving.files import write_atomic
 from modelkit.serving.plan import KeySet, Sampling
 from tests.modelkit.serving.toys import KEYS, WORKSPACE, Host, make_bundle, revision, running, wait_until
 

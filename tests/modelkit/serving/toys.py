@@ -200,9 +200,11 @@ class Host:
     def endpoint(self, name: str, workspace: str = WORKSPACE) -> ObservedEndpoint | None:
         return next((e for e in self.observed().endpoints if e.key == (workspace, name)), None)
 
-    def wait_for(self, name: str, status: str, *, active: int | None = None) -> ObservedEndpoint:
+    def wait_for(
+        self, name: str, status: str, *, active: int | None = None, workspace: str = WORKSPACE
+    ) -> ObservedEndpoint:
         def look() -> ObservedEndpoint | None:
-            seen = self.endpoint(name)
+            seen = self.endpoint(name, workspace)
             fits = seen is not None and seen.status == status and active in (None, seen.active_revision)
             return seen if fits else None
 

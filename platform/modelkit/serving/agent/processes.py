@@ -111,14 +111,3 @@ def environment() -> dict[str, str]:
     # One inference thread per slot is our choice; OpenMP and BLAS must not add their own.
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     return {**os.environ, **threads, "PYTHONUNBUFFERED": "1"}
-
-
-def tail(path: Path, lines: int) -> list[str]:
-    """The last lines of a log; empty when there is none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 400 * lines))
-            return file.read().decode(errors="replace").splitlines()[-lines:]
-    except OSError:
-        return []

@@ -14,7 +14,8 @@ import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from modelkit.serving.agent.company import CannotJoin, Company
-from modelkit.serving.agent.processes import Process, ProcessId, adopt, spawn, tail
+from modelkit.serving.agent.processes import Process, ProcessId, adopt, spawn
+from modelkit.serving.files import tail
 from modelkit.serving.runner import EXIT_UNLOADABLE
 from modelkit.serving.wire import Ask, ask
 from modelkit.wording import both, said_by, say, unpack

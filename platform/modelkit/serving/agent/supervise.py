@@ -7,21 +7,20 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from modelkit.serving.agent import golden, state
 from modelkit.serving.agent.company import Company
-from modelkit.serving.agent.keeper import FrontKeeper, PortInUse
+from modelkit.serving.agent.keeper import FrontKeeper
 from modelkit.serving.agent.revision import Revision
 from modelkit.serving.agent.routing import routing_table
 from modelkit.serving.agent.state import SavedEndpoint, SavedState
 from modelkit.serving.agent.vitals import vitals
 from modelkit.serving.difference import Action, Actual, Drain, Forget, Point, Start, plan
-from modelkit.serving.paths import ServingPaths, stamp, write_atomic
+from modelkit.serving.files import Watched, stamp, write_atomic
+from modelkit.serving.paths import ServingPaths
 from modelkit.serving.plan import (
     DesiredEndpoint,
     DesiredRevision,
@@ -42,7 +41,7 @@ logger = logging.getLogger("modelkit.serving.agent")
 TICK_S = 0.05
 REPORT_EVERY_S = 1.0
 VITALS_EVERY_S = 2.0
-_COMPLAIN_EVERY_S = 10.0
+_COMPLAIN_EVERY_S = 60.0
 _STOP_S = 8.0
 _FRONT_WAIT_S = 30.0
 
@@ -73,9 +72,9 @@ class Agent:
         self._token_hash = hashlib.sha256(self._token.encode()).hexdigest()
         self._endpoints: dict[EndpointKey, EndpointState] = {}
         self._desired = DesiredSet()
-        self._desired_mtime_ns = 0
+        self._desired_file = Watched(paths.desired, DesiredSet)
         self._desired_read = False
-        self._problem = ""
+        self._complained_at = -_COMPLAIN_EVERY_S
         self._generation = self._saved.routing_generation
         self._routed = b""
         self._confirmed = False
@@ -83,7 +82,6 @@ class Agent:
         self._reported = ObservedSet()
         self._reported_at = 0.0
         self._looked_at = 0.0
-        self._complained_at = float("-inf")
         #: Of the files as we wrote them: what somebody else did to them is undone in the next pass.
         self._routing_stamp = stamp(paths.routing)
         self._state_stamp = stamp(paths.state)
@@ -98,7 +96,7 @@ class Agent:
         self._readopt()
         try:
             while not stop.is_set():
-                await self._pass_or_complain()
+                await self._pass()
                 try:
                     await asyncio.wait_for(stop.wait(), TICK_S)
                 except TimeoutError:
@@ -106,29 +104,30 @@ class Agent:
         finally:
             await self._end()
 
-    async def _pass_or_complain(self) -> None:
-        """What fails now, as on a full disk, is tried again in the next pass: what answers must not end for it."""
-        try:
-            await self._pass()
-        except PortInUse:
-            raise
-        except Exception as error:
-            now = time.monotonic()
-            if now - self._complained_at >= _COMPLAIN_EVERY_S:
-                self._complained_at = now
-                # A full disk is the installation's, and its traceback tells nothing more.
-                logger.error("This pass failed and is tried again: %s", error, exc_info=not isinstance(error, OSError))
-
     async def _pass(self) -> None:
         self._read_desired()
-        self._front.watch()
-        for revision in list(self._revisions()):
-            revision.watch()
+        self._attempt(self._front.watch)
+        self._attempt(self._watch_revisions)
         if self._desired_read:
             await self._act()
-        self._save()
+        self._attempt(self._save)
         self._look_at_runners()
-        self._report()
+        self._attempt(self._report)
+
+    def _attempt(self, step: Callable[[], object]) -> bool:
+        """Take a step that a full disk or a want of descriptors may refuse: what serves goes on, and it comes again."""
+        try:
+            step()
+        except OSError as error:
+            if time.monotonic() - self._complained_at > _COMPLAIN_EVERY_S:
+                self._complained_at = time.monotonic()
+                logger.error("This host refuses what the agent needs, which is tried again: %s", error)
+            return False
+        return True
+
+    def _watch_revisions(self) -> None:
+        for revision in list(self._revisions()):
+            revision.watch()
 
     async def _act(self) -> None:
         self._adopt_settings()
@@ -190,22 +189,9 @@ class Agent:
     # --- what is desired ---
 
     def _read_desired(self) -> None:
-        mtime_ns = 0
-        try:
-            mtime_ns = self._paths.desired.stat().st_mtime_ns
-            if mtime_ns == self._desired_mtime_ns:
-                return
-            self._desired = DesiredSet.model_validate_json(self._paths.desired.read_bytes())
-        except FileNotFoundError:
-            return
-        except (OSError, ValidationError) as error:
-            self._problem = f"The desired set cannot be read, so the last one holds: {str(error)[:300]}"
-            logger.error(self._problem)
-            self._desired_mtime_ns = mtime_ns
-            return
-        self._desired_mtime_ns = mtime_ns
-        self._desired_read = True
-        self._problem = ""
+        desired = self._desired_file.read()
+        if desired is not None:
+            self._desired, self._desired_read = desired, True
 
     def _wanted(self, key: EndpointKey) -> DesiredEndpoint | None:
         return next((endpoint for endpoint in self._desired.endpoints if endpoint.key == key), None)
@@ -250,7 +236,7 @@ class Agent:
     async def _replay_live(self, revision: Revision) -> GoldenReplay:
         """Offer the revision to the front without traffic, and ask it there."""
         until = time.monotonic() + _FRONT_WAIT_S
-        while not await self._try_routing(until):
+        while not await self._push_routing():
             if time.monotonic() > until:
                 raise golden.GoldenFailed(say("The front does not answer, so the live path could not be checked."))
             await asyncio.sleep(0.05)
@@ -264,15 +250,6 @@ class Agent:
             revision=revision.spec.number,
         )
 
-    async def _try_routing(self, until: float) -> bool:
-        """As `_push_routing`; a disk that is full now may have room again before `until`. Raises OSError after it."""
-        try:
-            return await self._push_routing()
-        except OSError:
-            if time.monotonic() > until:
-                raise
-            return False
-
     async def _push_routing(self) -> bool:
         """Write the routing table if it changed; True once the front serves by it."""
         async with self._routing_lock:
@@ -280,13 +257,11 @@ class Agent:
             content = table.model_dump_json().encode()
             if content == self._routed and stamp(self._paths.routing) == self._routing_stamp:
                 return self._confirmed or await self._confirm()
+            numbered = table.model_copy(update={"generation": self._generation + 1}).model_dump_json().encode()
+            if not self._attempt(lambda: write_atomic(self._paths.routing, numbered)):
+                return False
             self._generation += 1
-            self._confirmed = False
-            write_atomic(
-                self._paths.routing,
-                table.model_copy(update={"generation": self._generation}).model_dump_json().encode(),
-            )
-            self._routed, self._routing_stamp = content, stamp(self._paths.routing)
+            self._routed, self._routing_stamp, self._confirmed = content, stamp(self._paths.routing), False
             return await self._confirm()
 
     async def _confirm(self) -> bool:
@@ -355,7 +330,7 @@ class Agent:
             endpoints=tuple(self._observe(key, endpoint) for key, endpoint in sorted(self._endpoints.items())),
             counters=self._front.counters,
             tallies=self._front.tallies,
-            problem=self._problem,
+            problem=self._desired_file.problem,
         )
         if observed == self._reported and now - self._reported_at < REPORT_EVERY_S:
             return
@@ -401,9 +376,6 @@ class Agent:
         logger.info("Stopping the front and %d runners.", sum(1 for _ in self._revisions()))
         await self._front.end(_STOP_S)
         await asyncio.gather(*(revision.end(_STOP_S) for revision in self._revisions()), return_exceptions=True)
+        self._attempt(self._save)
         self._reported_at = 0.0
-        try:
-            self._save()
-            self._report()
-        except OSError as error:
-            logger.error("The state cannot be written: %s", error)
+        self._attempt(self._report)

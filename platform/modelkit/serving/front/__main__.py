@@ -8,7 +8,6 @@ import contextlib
 import logging
 import os
 import resource
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -17,8 +16,10 @@ import orjson
 import uvloop
 
 from modelkit.serving.front.app import Front
+from modelkit.serving.front.aside import Aside
 from modelkit.serving.front.http import Connection
 from modelkit.serving.journal import Journal
+from modelkit.serving.listening import Door, stop_signal
 from modelkit.serving.wire import Ask, FrameProtocol, Reply, Status, reply_frame
 
 logger = logging.getLogger("modelkit.serving.front")
@@ -54,47 +55,40 @@ async def serve(
     listener: socket.socket, routing_file: Path, control: Path, journal: Journal, *, control_url: str
 ) -> None:
     """Serve until SIGTERM, then answer what has come."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
+    stop = stop_signal()
     # A quarter where the system is mean: a front without descriptors could reach no runner.
     descriptors = _descriptors()
     most = max(descriptors - _KEPT_DESCRIPTORS, descriptors // 4)
     front = Front(routing_file, control_url=control_url, max_connections=most)
     front.reload()
-    server = await loop.create_server(lambda: Connection(front), sock=listener, backlog=1024)
-    control.unlink(missing_ok=True)
-    side_door = await loop.create_unix_server(lambda: _Control(front), str(control))
-    control.chmod(0o600)
-    identity = control.stat().st_ino
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(front), sock=listener, backlog=1024)
+    side_door = await Door.open(control, lambda: _Control(front))
     logger.info("Serving on %s.", listener.getsockname()[:2])
     watching = asyncio.create_task(_watch_keys(front))
-    writing: asyncio.Task[None] | None = None
+    # While a disk hangs, slices grow longer and callers do not notice.
+    figures, usage = Aside(), Aside()
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 1.0)
         try:
             front.tick()
-            await front.keep_usage()
         except Exception:
             # Whatever it was, the requests are answered beside it.
             logger.exception("A tick failed; the next comes in a second.")
-        # One writer at a time: while a disk hangs, slices grow longer and callers do not notice.
-        if writing is None or writing.done():
-            writing = asyncio.create_task(asyncio.to_thread(journal.write, front.counters.roll()))
-        if not stop.is_set() and not _still_ours(control, identity):
+        if not usage.busy:
+            usage.start(front.keep_usage())
+        if not figures.busy:
+            figures.start(asyncio.to_thread(journal.write, front.counters.roll()))
+        if not stop.is_set() and not side_door.ours:
             logger.warning("The control socket is gone or another's: this front was replaced, so it ends.")
             break
     server.close()
     side_door.close()
-    if _still_ours(control, identity):
-        control.unlink(missing_ok=True)
     await front.drain(DRAIN_S)
     watching.cancel()
+    await usage.finished()
     await front.keep_usage()
-    if writing is not None:
-        await writing
+    await figures.finished()
     await asyncio.to_thread(journal.write, front.counters.roll(end=True))
 
 
@@ -102,13 +96,6 @@ async def _watch_keys(front: Front) -> None:
     while True:
         await asyncio.sleep(KEYS_EVERY_S)
         front.keys.reload()
-
-
-def _still_ours(path: Path, identity: int) -> bool:
-    try:
-        return path.stat().st_ino == identity
-    except OSError:
-        return False
 
 
 def _descriptors() -> int:

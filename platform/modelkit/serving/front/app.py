@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic import ValidationError
 
+from modelkit.serving.files import Watched
 from modelkit.serving.front import describe, exposition
 from modelkit.serving.front.contenders import Contenders
 from modelkit.serving.front.control import ControlPlane, check_load, not_settled, settled
@@ -96,11 +96,10 @@ class Front:
     """
 
     def __init__(self, routing_file: Path, *, control_url: str = "", max_connections: int = 4000) -> None:
-        self._file = routing_file
+        self._file = Watched(routing_file, RoutingTable)
         self._control = ControlPlane(control_url)
         self._tasks: set[asyncio.Task[None]] = set()
         self.keys = KeyRing(routing_file.with_name("keys.json"), routing_file.with_name("key-usage.json"))
-        self._mtime_ns = 0
         self.max_connections = max_connections
         self.connections: set[Connection] = set()
         self.links: dict[str, Link] = {}
@@ -132,19 +131,11 @@ class Front:
     def reload(self) -> int:
         """Read `routing.json` if it changed; a damaged one is ignored. Returns the generation in use."""
         self.keys.reload()
-        try:
-            mtime_ns = self._file.stat().st_mtime_ns
-            if mtime_ns == self._mtime_ns:
-                return self.table.generation
-            routing = RoutingTable.model_validate_json(self._file.read_bytes())
-        except FileNotFoundError:
+        routing = self._file.read()
+        if routing is None:
             return self.table.generation
-        except (OSError, ValidationError) as error:
-            logger.error("The routing table cannot be read and the last one stays: %s", error)
-            return self.table.generation
-        self._mtime_ns = mtime_ns
         self.table = Table(routing, self.links, self.contenders)
-        self.counters.keep(self.table.endpoints)
+        self.counters.keep({key: endpoint.by_number for key, endpoint in self.table.endpoints.items()})
         self.samples.keep(self.table.endpoints)
         self.loaded = True
         return self.table.generation
@@ -163,7 +154,7 @@ class Front:
         self.samples.flush()
 
     async def keep_usage(self) -> None:
-        """Write down what keys have used, on a thread; with `tick`, so that a kill loses a second of it."""
+        """Write down what keys have used, on a thread; about once a second, so that a kill loses no more of it."""
         content = self.keys.usage()
         if content is not None:
             await asyncio.to_thread(self.keys.write, content)
@@ -192,7 +183,7 @@ class Front:
         while self.connections and time.monotonic() < until:
             await asyncio.sleep(0.02)
         await self.samples.close()
-        self.mirror.close()
+        await self.mirror.close()
 
     # --- Handler ---
 

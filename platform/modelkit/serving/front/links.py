@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from pathlib import Path
 from typing import Protocol
 
 from modelkit.serving.wire import Ask, BadFrame, FrameProtocol, Reply, parse_reply, request_frame
 
+logger = logging.getLogger("modelkit.serving.front")
+
 
 class Caller(Protocol):
-    """Who waits for a reply; exactly one of the three is called, once."""
+    """Who waits for a reply; exactly one of `replied`, `lost` and `timed_out` is called, once.
+
+    `failed` comes after a `replied` that raised.
+    """
 
     deadline: float
 
@@ -23,6 +29,8 @@ class Caller(Protocol):
     def lost(self, *, connected: bool) -> None: ...
 
     def timed_out(self) -> None: ...
+
+    def failed(self) -> None: ...
 
 
 class Link:
@@ -86,10 +94,10 @@ class Link:
     def expire(self, now: float) -> list[Caller]:
         """Callers whose deadline has passed; they are told nothing more by this link."""
         late = [request_id for request_id, caller in self._pending.items() if caller.deadline < now]
-        gone = [waiting for waiting in self._waiting if waiting[2].deadline < now]
-        for waiting in gone:
-            self._waiting.remove(waiting)
-        return [self._pending.pop(request_id) for request_id in late] + [caller for _, _, caller in gone]
+        gone = [caller for _, _, caller in self._waiting if caller.deadline < now]
+        if gone:
+            self._waiting = [waiting for waiting in self._waiting if waiting[2].deadline >= now]
+        return [self._pending.pop(request_id) for request_id in late] + gone
 
     def retire(self) -> None:
         """Close once the last reply has come: the revision gets no more requests."""
@@ -126,7 +134,11 @@ class Link:
     def _received(self, request_id: int, reply: Reply) -> None:
         caller = self._pending.pop(request_id, None)
         if caller is not None:
-            caller.replied(reply)
+            try:
+                caller.replied(reply)
+            except Exception:  # raised on, it would close the connection that all other callers of this runner share
+                logger.exception("A reply from %s cannot be passed on.", self.path)
+                caller.failed()
         if self._retired or self._asleep:
             self._close_if_done()
 
