@@ -291,7 +291,7 @@ def _next_step(endpoint: Endpoint, canary: Canary, now: datetime) -> None:
     canary.step_began_at = None
     canary.save(update_fields=["passed", "step", "step_began_at"])
     if canary.share == 100:
-        canary_finish(canary, CanaryStatus.PROMOTED, None)
+        canary_finish(canary, CanaryStatus.PROMOTED, None, _verdict(canary))
         traffic_point(endpoint, {canary.revision.number: 100}, None)
     else:
         traffic_point(endpoint, {canary.stable.number: 100 - canary.share, canary.revision.number: canary.share}, None)
@@ -306,6 +306,16 @@ def _take_back(endpoint: Endpoint, canary: Canary, reason: str) -> None:
     traffic_point(endpoint, {canary.stable.number: 100}, None)
     logger.warning("%s: the canary is taken back: %s", endpoint.name, reason)
     desired_changed()
+
+
+def _verdict(canary: Canary) -> str:
+    """What speaks for a canary that rose to the end."""
+    return say(
+        "No bound broke in {steps} steps, while it answered {canary} requests and the stable revision {stable}.",
+        steps=len(canary.passed),
+        canary=sum(step["requests"]["canary"] for step in canary.passed),
+        stable=sum(step["requests"]["stable"] for step in canary.passed),
+    )
 
 
 def _why(check: Check) -> str:

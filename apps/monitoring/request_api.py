@@ -90,8 +90,9 @@ def accuracy_show(request: HttpRequest, name: Name) -> EndpointAccuracyOut:
 )
 @require(Role.DEVELOPER)
 @idempotent()
-def corrections_publish(request: HttpRequest, name: Name, payload: CorrectionsIn) -> Status[Any]:
+def corrections_publish(request: HttpRequest, name: Name, payload: CorrectionsIn | None = None) -> Status[Any]:
+    dataset = payload.dataset if payload else None
     version, created = corrections.corrections_publish(
-        by=caller(request), endpoint=_get(request, name), dataset=payload.dataset or ""
+        by=caller(request), endpoint=_get(request, name), dataset=dataset or ""
     )
     return Status(201 if created else 200, VersionOut.of(version))

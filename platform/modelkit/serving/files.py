@@ -12,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
+#: When a file was written, which one it is and how large, for comparing.
+Stamp = tuple[int, int, int]
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -29,14 +31,17 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise
 
 
-def stamp(path: Path) -> tuple[int, int, int] | None:
+def stamp(path: Path) -> Stamp | None:
     """What changes when somebody writes, replaces or removes the file; None where there is none to be seen."""
     try:
-        found = path.stat()
+        return _stamp(path.stat())
     except OSError:
         return None
+
+
+def _stamp(stat: os.stat_result) -> Stamp:
     # Two versions within one tick of the file system's clock have the same time, but never the same inode.
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    return stat.st_mtime_ns, stat.st_ino, stat.st_size
 
 
 class Watched(Generic[M]):
@@ -48,7 +53,7 @@ class Watched(Generic[M]):
     def __init__(self, path: Path, kind: type[M]) -> None:
         self._path = path
         self._kind = kind
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: Stamp | None = None
         self.problem = ""
 
     def read(self) -> M | None:
@@ -57,13 +62,11 @@ class Watched(Generic[M]):
         A damaged file is passed over until it is replaced; one that the system does not let us read is tried again.
         """
         try:
-            stat = self._path.stat()
-            # Two versions within one tick of the file system's clock have the same time, but never the same inode.
-            stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
-            if stamp == self._stamp:
+            seen = _stamp(self._path.stat())
+            if seen == self._stamp:
                 return None
             content = self._path.read_bytes()
-            self._stamp = stamp
+            self._stamp = seen
             found = self._kind.model_validate_json(content)
         except FileNotFoundError:
             return None

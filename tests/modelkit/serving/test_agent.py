@@ -350,7 +350,7 @@ def test_a_disk_that_refuses_ends_nothing_that_serves(host: Host, first: Path, s
             path.unlink()
             path.mkdir()
         host.apply(running("intents", revision(2, second)))
-        wait_until(lambda: "refuses what the agent needs" in host.agent_log(), what="the line in the log")
+        wait_until(lambda: "and is tried again" in host.agent_log(), what="the line in the log")
         assert answered_by() == 1
         for path in refusing:
             path.rmdir()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from modelkit.serving.agent import golden, state
 from modelkit.serving.agent.company import Company
-from modelkit.serving.agent.keeper import FrontKeeper
+from modelkit.serving.agent.keeper import FrontKeeper, PortInUse
 from modelkit.serving.agent.revision import Revision
 from modelkit.serving.agent.routing import routing_table
 from modelkit.serving.agent.state import SavedEndpoint, SavedState
@@ -41,7 +41,7 @@ logger = logging.getLogger("modelkit.serving.agent")
 TICK_S = 0.05
 REPORT_EVERY_S = 1.0
 VITALS_EVERY_S = 2.0
-_COMPLAIN_EVERY_S = 60.0
+_COMPLAIN_EVERY_S = 10.0
 _STOP_S = 8.0
 _FRONT_WAIT_S = 30.0
 
@@ -74,7 +74,6 @@ class Agent:
         self._desired = DesiredSet()
         self._desired_file = Watched(paths.desired, DesiredSet)
         self._desired_read = False
-        self._complained_at = -_COMPLAIN_EVERY_S
         self._generation = self._saved.routing_generation
         self._routed = b""
         self._confirmed = False
@@ -82,6 +81,7 @@ class Agent:
         self._reported = ObservedSet()
         self._reported_at = 0.0
         self._looked_at = 0.0
+        self._complained_at = float("-inf")
         #: Of the files as we wrote them: what somebody else did to them is undone in the next pass.
         self._routing_stamp = stamp(paths.routing)
         self._state_stamp = stamp(paths.state)
@@ -96,13 +96,22 @@ class Agent:
         self._readopt()
         try:
             while not stop.is_set():
-                await self._pass()
+                await self._pass_or_complain()
                 try:
                     await asyncio.wait_for(stop.wait(), TICK_S)
                 except TimeoutError:
                     continue
         finally:
             await self._end()
+
+    async def _pass_or_complain(self) -> None:
+        """What fails now, as on a full disk, is tried again in the next pass: what answers must not end for it."""
+        try:
+            await self._pass()
+        except PortInUse:
+            raise
+        except Exception as error:
+            self._complain(error)
 
     async def _pass(self) -> None:
         self._read_desired()
@@ -115,15 +124,20 @@ class Agent:
         self._attempt(self._report)
 
     def _attempt(self, step: Callable[[], object]) -> bool:
-        """Take a step that a full disk or a want of descriptors may refuse: what serves goes on, and it comes again."""
+        """Take a step that a full disk or a want of descriptors may refuse: the other steps of the pass come after."""
         try:
             step()
         except OSError as error:
-            if time.monotonic() - self._complained_at > _COMPLAIN_EVERY_S:
-                self._complained_at = time.monotonic()
-                logger.error("This host refuses what the agent needs, which is tried again: %s", error)
+            self._complain(error)
             return False
         return True
+
+    def _complain(self, error: Exception) -> None:
+        now = time.monotonic()
+        if now - self._complained_at >= _COMPLAIN_EVERY_S:
+            self._complained_at = now
+            # A full disk is the installation's, and its traceback tells nothing more.
+            logger.error("This failed and is tried again: %s", error, exc_info=not isinstance(error, OSError))
 
     def _watch_revisions(self) -> None:
         for revision in list(self._revisions()):
@@ -238,7 +252,7 @@ class Agent:
         until = time.monotonic() + _FRONT_WAIT_S
         while not await self._push_routing():
             if time.monotonic() > until:
-                raise golden.GoldenFailed(say("The front does not answer, so the live path could not be checked."))
+                raise golden.GoldenFailed(say("The front took over no new routing table; the agent's log says why."))
             await asyncio.sleep(0.05)
         workspace, name = revision.key
         return await golden.replay_live(
@@ -251,7 +265,7 @@ class Agent:
         )
 
     async def _push_routing(self) -> bool:
-        """Write the routing table if it changed; True once the front serves by it."""
+        """Write the routing table if it changed. True once the front serves by it, else it is to be tried again."""
         async with self._routing_lock:
             table = routing_table(self._desired, self._endpoints, internal=self._token_hash)
             content = table.model_dump_json().encode()
@@ -261,7 +275,8 @@ class Agent:
             if not self._attempt(lambda: write_atomic(self._paths.routing, numbered)):
                 return False
             self._generation += 1
-            self._routed, self._routing_stamp, self._confirmed = content, stamp(self._paths.routing), False
+            self._confirmed = False
+            self._routed, self._routing_stamp = content, stamp(self._paths.routing)
             return await self._confirm()
 
     async def _confirm(self) -> bool:

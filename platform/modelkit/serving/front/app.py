@@ -141,13 +141,16 @@ class Front:
         return self.table.generation
 
     def tick(self) -> None:
-        """About once a second: time-outs, and the table in case nobody told us that it changed."""
+        """About once a second: time-outs, lost links, and the table in case nobody told us that it changed."""
         self.reload()
         now = time.monotonic()
         for link in list(self.links.values()):
             link.wake()
             for caller in link.expire(now):
                 caller.timed_out()
+            # A runner that came back is up before anybody asks it something.
+            if not link.asleep:
+                link.open()
         self.mirror.flush()
         for connection in list(self.connections):
             connection.expire(now)
