@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,22 @@ def test_a_runner_killed_while_its_answers_are_checked_costs_no_deployment(host:
     host.wait_for("intents", "live")
     assert "interrupted while it was checked" in host.agent_log()
     assert host.predict("intents").status_code == 200
+
+
+def test_more_idle_callers_than_descriptors_keep_nobody_out(host: Host, first: Path) -> None:
+    host.apply(running("intents", revision(1, first)))
+    host.wait_for("intents", "live")
+    assert host.agent is not None
+    resource.prlimit(host.agent.pid, resource.RLIMIT_NOFILE, (200, 200))
+    kill_front(host)
+    pid = front_pid(host)
+    port = host.port
+    idle = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(300)]
+    assert host.predict("intents").status_code == 200
+    for connection in idle:
+        connection.close()
+    assert host.predict("intents").status_code == 200
+    assert front_pid(host) == pid
 
 
 def test_what_could_not_be_written_leaves_no_half_beside_it(tmp_path: Path) -> None:
