@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import httpx
@@ -21,7 +22,7 @@ def serving_ask(
     headers = {"Authorization": f"Bearer {page_token(endpoint.workspace)}"}
     url = f"{settings.SERVING_INTERNAL_URL}{path}"
     try:
-        answer = httpx.request(method, url, json=body, headers=headers, timeout=timeout_s, trust_env=False)
+        answer = _client().request(method, url, json=body, headers=headers, timeout=timeout_s)
         told: dict[str, Any] = answer.json()
     except (httpx.HTTPError, ValueError) as error:
         raise Unavailable(
@@ -33,3 +34,12 @@ def serving_ask(
         refusal = told["error"]
         raise AppError(refusal["message"], code=refusal["code"], hint=refusal["hint"], status=answer.status_code)
     return told, answer.headers
+
+
+@cache
+def _client() -> httpx.Client:
+    """One for the process: making it reads every root certificate, which takes longer than the whole answer.
+
+    Its connections are not kept, so that none has gone stale when the serving port was started again.
+    """
+    return httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))

@@ -55,6 +55,25 @@ def test_a_canary_from_the_form_to_its_end(team: Team, endpoint: Endpoint) -> No
     assert "Start the canary" in page
 
 
+def test_a_canary_refused_says_why_at_the_field(team: Team, endpoint: Endpoint) -> None:
+    for given, field in (({"steps": "50, 20"}, "canary_steps"), ({"max_distance": "7"}, "canary_max_distance")):
+        page = post(team, "canary", {**CANARY, **given}).content.decode()
+        assert f'id="id_{field}-error"' in page
+        assert "<details open>" in page
+    assert (
+        'id="id_shadow_percent-error"'
+        in post(team, "shadow", {"candidate": "intents@2", "name": "", "percent": "101"}).content.decode()
+    )
+
+
+def test_the_endpoints_own_model_is_offered_first(team: Team, endpoint: Endpoint, version_make: VersionMake) -> None:
+    version_make(team.workspace, 1, name="another")
+    page = tab(team, "traffic")
+    assert page.index('value="intents@2"') < page.index('value="another@1"')
+    page = team.developer.browser().get("/endpoints/new?endpoint=intents").content.decode()
+    assert 'value="intents@2" selected' in page
+
+
 def test_a_verdict_is_shown_with_its_numbers(team: Team, endpoint: Endpoint) -> None:
     post(team, "canary", CANARY)
     Revision.objects.filter(number=2).update(status="failed", reason="The golden set differs.")
