@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import httpx
@@ -10,6 +9,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from apps.core.errors import AppError, Unavailable
+from apps.core.http import inner_client
 from apps.deployments.keys import page_token
 from apps.deployments.models import Endpoint
 
@@ -22,7 +22,7 @@ def serving_ask(
     headers = {"Authorization": f"Bearer {page_token(endpoint.workspace)}"}
     url = f"{settings.SERVING_INTERNAL_URL}{path}"
     try:
-        answer = _client().request(method, url, json=body, headers=headers, timeout=timeout_s)
+        answer = inner_client().request(method, url, json=body, headers=headers, timeout=timeout_s)
         told: dict[str, Any] = answer.json()
     except (httpx.HTTPError, ValueError) as error:
         raise Unavailable(
@@ -34,12 +34,3 @@ def serving_ask(
         refusal = told["error"]
         raise AppError(refusal["message"], code=refusal["code"], hint=refusal["hint"], status=answer.status_code)
     return told, answer.headers
-
-
-@cache
-def _client() -> httpx.Client:
-    """One for the process: making it reads every root certificate, which takes longer than the whole answer.
-
-    Its connections are not kept, so that none has gone stale when the serving port was started again.
-    """
-    return httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))

@@ -60,10 +60,8 @@ def test_a_canary_refused_says_why_at_the_field(team: Team, endpoint: Endpoint) 
         page = post(team, "canary", {**CANARY, **given}).content.decode()
         assert f'id="id_{field}-error"' in page
         assert "<details open>" in page
-    assert (
-        'id="id_shadow_percent-error"'
-        in post(team, "shadow", {"candidate": "intents@2", "name": "", "percent": "101"}).content.decode()
-    )
+    refused = post(team, "shadow", {"candidate": "intents@2", "name": "", "percent": "101"})
+    assert 'id="id_shadow_percent-error"' in refused.content.decode()
 
 
 def test_the_endpoints_own_model_is_offered_first(team: Team, endpoint: Endpoint, version_make: VersionMake) -> None:
