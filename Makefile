@@ -4,6 +4,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TUNEYARD_VENV ?= .venv
 BIN := $(TUNEYARD_VENV)/bin
 export TUNEYARD_VENV
+# Tests run in so many processes; a file's tests stay together, since many share what a fixture started.
+TEST_PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 # This checkout's code, whatever the shell's own path would bring.
 export PYTHONPATH := $(CURDIR):$(CURDIR)/platform
 
@@ -23,10 +26,10 @@ setup-dev:
 	@$(PYTHON) scripts/setup.py dev
 
 test: setup-dev ## Run the default tests: CPU, no network, under 15 minutes
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-all: setup-dev ## Run every test that this machine can: slow, services and gpu too
-	$(BIN)/python -m pytest -m '' $(ARGS)
+	$(PYTEST) -m '' $(ARGS)
 
 lint: setup-dev ## Check style, formatting and the rules of the architecture
 	$(BIN)/ruff check .

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from apps.core.models import Record, SlugField
@@ -59,6 +62,11 @@ class Membership(models.Model):
         constraints = [models.UniqueConstraint(fields=["workspace", "user"], name="accounts_membership_once")]
 
 
+def still_opens(revoked_at: datetime | None, expires_at: datetime | None) -> bool:
+    """Whether what a program shows to get in is valid now."""
+    return revoked_at is None and (expires_at is None or expires_at > timezone.now())
+
+
 class ApiToken(Record):
     """A bearer token of a workspace: only its SHA-256 is stored. It acts with `role`, or its owner's if lower."""
 
@@ -71,6 +79,10 @@ class ApiToken(Record):
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+
+    @property
+    def usable(self) -> bool:
+        return still_opens(self.revoked_at, self.expires_at)
 
 
 class AuditEntry(models.Model):

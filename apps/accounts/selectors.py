@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-
-from django.db.models import F, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from apps.accounts.auth import Identity
 from apps.accounts.models import ApiToken, AuditEntry, Membership, User, Workspace
 from apps.core.errors import NotFound
-
-
-@dataclass(frozen=True)
-class ServingKey:
-    """What the serving front needs of a token to let a caller in."""
-
-    sha256: str
-    workspace: str
-    expires_at: datetime | None
 
 
 def memberships_of(user: User) -> QuerySet[Membership]:
@@ -56,18 +44,9 @@ def token_by_public_id(identity: Identity, public_id: str) -> ApiToken:
 
 def usable_tokens() -> QuerySet[ApiToken]:
     """Tokens that are neither revoked nor expired, of active users who still are members."""
-    return ApiToken.objects.filter(
-        Q(expires_at=None) | Q(expires_at__gt=timezone.now()),
-        revoked_at=None,
-        user__is_active=True,
-        workspace__memberships__user_id=F("user_id"),
-    ).distinct()
-
-
-def serving_keys() -> list[ServingKey]:
-    """The hashes of all usable tokens, for the serving hosts."""
-    rows = usable_tokens().values_list("sha256", "workspace__public_id", "expires_at").order_by("sha256")
-    return [ServingKey(*row) for row in rows]
+    member = Membership.objects.filter(workspace=OuterRef("workspace"), user=OuterRef("user"))
+    not_ended = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    return ApiToken.objects.filter(Exists(member), not_ended, revoked_at=None, user__is_active=True)
 
 
 def audit_entries(workspace: Workspace, *, action: str = "", target: str = "", actor: str = "") -> QuerySet[AuditEntry]:

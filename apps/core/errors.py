@@ -10,10 +10,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
+from django.http.request import RawPostDataException
 from django.utils.translation import gettext_lazy as _
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
@@ -200,18 +202,47 @@ _HINTS = {
 }
 
 
-def field_errors(errors: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def field_errors(errors: Sequence[Mapping[str, Any]], body: object = None) -> dict[str, str]:
     """What is wrong by field path, from pydantic's errors as ninja reports them.
 
     The first parts of a location say where ninja found the value (`body`, the argument's name); users know the rest.
+    Within a union pydantic adds the tag of the kind that was chosen (`train.dataset`); `body`, the document as it was
+    sent, tells such parts from what users wrote.
     """
     fields: dict[str, str] = {}
     for item in errors:
         location = [str(part) for part in item["loc"]] or ["body"]
-        inner = location[2:] if location[0] in {"body", "form", "file"} else location[1:]
+        inner = _sent(location[2:], body) if location[0] in {"body", "form", "file"} else location[1:]
         fallback = "body" if location[0] == "body" else location[-1]
-        fields.setdefault(".".join(inner) or fallback, str(item["msg"]))
+        message = str(item["msg"])
+        if discriminator := str(item.get("ctx", {}).get("discriminator", "")).strip("'"):
+            inner = [*inner, discriminator]
+            tags = item["ctx"].get("expected_tags")
+            message = f"Input should be one of {tags}" if tags else "Field required"
+        fields.setdefault(".".join(inner) or fallback, message)
     return fields
+
+
+def _sent(path: Sequence[str], body: object) -> list[str]:
+    """`path` without the parts that no key of `body` stands for; the last one may be a key that is missing."""
+    kept = []
+    for index, part in enumerate(path):
+        tag = isinstance(body, dict) and part not in body and index + 1 < len(path)
+        if tag or part == "[key]":
+            continue
+        kept.append(part)
+        body = body.get(part) if isinstance(body, dict) else None
+    return kept
+
+
+def _document(request: HttpRequest) -> object:
+    """The JSON that was sent, None for anything else."""
+    if request.content_type != "application/json":
+        return None
+    try:
+        return orjson.loads(request.body)
+    except (orjson.JSONDecodeError, RawPostDataException):
+        return None
 
 
 def register_error_handlers(api: NinjaAPI) -> None:
@@ -227,7 +258,7 @@ def register_error_handlers(api: NinjaAPI) -> None:
 
     @api.exception_handler(ValidationError)
     def _validation(request: HttpRequest, error: ValidationError) -> HttpResponse:
-        fields = field_errors(error.errors)
+        fields = field_errors(error.errors, _document(request))
         hint = "Correct the named fields and send again."
         return error_response(request, Invalid("Some values are not valid.", fields=fields, hint=hint))
 

@@ -32,6 +32,7 @@ POLICY = "; ".join(
 )
 #: Powers of the browser that no page of ours uses.
 PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+_API_ROOT = "/api/v1/"
 #: Room for the multipart frame around a file of the largest size.
 _FRAME_BYTES = 1024 * 1024
 
@@ -47,6 +48,22 @@ class RequestIdMiddleware:
         response = self.get_response(request)
         response["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
         return response
+
+
+class ApiSlashMiddleware:
+    """Answer `/api/v1/datasets/` as `/api/v1/datasets`: clients that join addresses often leave a slash at the end.
+
+    Rewritten rather than redirected: a redirected POST arrives as a GET without its body.
+    """
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if error_pages.is_api(request) and request.path.endswith("/") and request.path != _API_ROOT:
+            request.path = request.path.rstrip("/")
+            request.path_info = request.path_info.rstrip("/")
+        return self.get_response(request)
 
 
 class SecurityPolicyMiddleware:

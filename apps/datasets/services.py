@@ -25,6 +25,7 @@ from apps.datasets.models import Dataset, DatasetVersion, DatasetVersionTransiti
 from apps.datasets.selectors import fixes_of, origin_of, version_users, versions_of
 from modelkit import catalog
 from modelkit.data.options import FIXES, Part, ReadOptions
+from modelkit.data.roles import check_declared
 from modelkit.data.splits import rule_for
 from modelkit.errors import UserError
 from modelkit.wording import say
@@ -165,6 +166,8 @@ def version_set_mapping(
             code="version_busy",
             hint=_("Wait until the checks are done."),
         )
+    if declared == version.options:
+        _refuse_unknown_columns(version, roles)
     if version.status == VersionStatus.NEEDS_MAPPING:
         with transaction.atomic():
             changed = DatasetVersion.objects.filter(pk=version.pk, status=VersionStatus.NEEDS_MAPPING).update(
@@ -195,7 +198,8 @@ def version_fix(*, by: Identity, parent: DatasetVersion, fixes: Sequence[str]) -
     unknown = [fix for fix in fixes if fix not in FIXES]
     if unknown or not fixes:
         message = _("There is no fix %(fix)s.") % {"fix": unknown[0]} if unknown else _("Name at least one fix.")
-        raise Invalid(message, fields={"fixes": message}, hint=_("Fixes are %(known)s.") % {"known": ", ".join(FIXES)})
+        hint = _("Fixes are %(known)s.") % {"known": ", ".join(FIXES)}
+        raise Invalid(message, code="unknown_fix" if unknown else "invalid", fields={"fixes": message}, hint=hint)
     if parent.status != VersionStatus.READY:
         message = _("%(ref)s is not ready, so it has nothing to fix.") % {"ref": parent.ref}
         raise Conflict(message, code="version_not_ready", fields={"from": message}, hint=_("Choose a ready version."))
@@ -241,12 +245,32 @@ def mapping_parse(given: Mapping[str, Any], task: str) -> dict[str, str]:
             fields[f"mapping.{role}"] = _("Give the name of a column.")
     if fields:
         raise Invalid(_("The mapping does not fit the task."), fields=fields, hint=_("Map roles to column names."))
-    return {role: column for role, column in given.items() if column}
+    mapped = {role: column for role, column in given.items() if column}
+    for role, column in mapped.items():
+        if list(mapped.values()).count(column) > 1:
+            message = _("One column is mapped to two roles.")
+            raise Invalid(
+                message, code="column_twice", fields={f"mapping.{role}": message}, hint=_("Choose different columns.")
+            )
+    return mapped
 
 
 # --- inside ---------------------------------------------------------------------------------------------------------
 
 _FACTS = ("part", "file_name", "size_bytes", "sha256")
+
+
+def _refuse_unknown_columns(version: DatasetVersion, mapping: dict[str, str]) -> None:
+    """Raise Invalid for a column that the version's files, read as before, are known not to have."""
+    roles = catalog.tasks()[version.dataset.task].columns
+    for found in version.detected.get("files", []):
+        try:
+            check_declared(mapping, roles, found["columns"], found["file"])
+        except UserError as error:
+            fields = {error.field: error.message}
+            raise Invalid(error.message, code=error.code, hint=error.hint, fields=fields) from None
+
+
 _SPLIT_NAMES: dict[str, Part] = {
     "train": "train",
     "training": "train",

@@ -92,9 +92,9 @@ def declarations_of(request: HttpRequest) -> tuple[dict[str, str], dict[str, Any
     header = (form.get("header") or "").strip().lower()
     if header in {"true", "1", "yes", "on"}:
         options["header"] = True
-    elif header in {"false", "0", "no", "off"}:
+    elif header in {"false", "0", "no", "off", "none"}:
         options["header"] = False
-    elif header:
+    elif header not in {"", "auto", "infer"}:
         message = _("Say true or false.")
         raise Invalid(message, fields={"header": message}, hint=_("Leave it empty to have it detected."))
     if form.get("labels"):

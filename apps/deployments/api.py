@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from django.http import HttpRequest
@@ -12,6 +11,7 @@ from apps.accounts.auth import caller, require
 from apps.accounts.models import Role
 from apps.core.idempotency import idempotent
 from apps.core.pagination import Page, PageQuery, page_of
+from apps.core.parsing import Moment
 from apps.deployments import keeping, selectors, services
 from apps.deployments.models import Endpoint
 from apps.deployments.presenting import moment_of
@@ -165,7 +165,7 @@ def timeline_list(
     name: Name,
     page: Query[PageQuery],
     at: Annotated[
-        datetime | None, Query(description="ISO 8601; without an offset it is in the installation's time zone.")
+        Moment | None, Query(description="ISO 8601; without an offset it is in the installation's time zone.")
     ] = None,
 ) -> TimelinePage:
     endpoint = _get(request, name)

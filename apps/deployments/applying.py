@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db.models import Q
 
 from apps.core.errors import AppError, Unavailable
-from apps.deployments.backend import serving_backend
+from apps.deployments.backend import is_fresh, serving_backend
 from apps.deployments.changing import revision_move, timeline_note
 from apps.deployments.keys import keys_note_use, keys_push
 from apps.deployments.models import DesiredState, Endpoint, Revision, RevisionStatus
@@ -31,7 +31,6 @@ FOLLOW_S = 30.0
 _LOOK_EVERY_S = 0.1
 #: The queue has one worker: a canary must not be left alone while a model loads.
 _WATCH_EVERY_S = 2.0
-_STALE_S = 15.0
 
 
 def deployment_apply(*, follow_s: float = FOLLOW_S) -> None:
@@ -51,7 +50,7 @@ def deployment_apply(*, follow_s: float = FOLLOW_S) -> None:
                 backend.apply(desired_set())
             stated = generation
         observed, desired = backend.observe(), backend.desired()
-        if observed is not None and desired is not None and time.time() - observed.updated_at < _STALE_S:
+        if observed is not None and desired is not None and is_fresh(observed):
             current = observed.generation == desired.generation and _generation() == stated
             deployment_sync(observed, current=current)
             if time.monotonic() - watched >= _WATCH_EVERY_S:

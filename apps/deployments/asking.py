@@ -24,13 +24,18 @@ def serving_ask(
     try:
         answer = inner_client().request(method, url, json=body, headers=headers, timeout=timeout_s)
         told: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
+        refusal = None if answer.status_code == 200 else _refusal(told["error"], answer.status_code)
+    except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
         raise Unavailable(
             _("The serving port does not answer."),
             code="serving_unavailable",
             hint=_("See the log of the process serving; it is restarted by itself."),
         ) from error
-    if answer.status_code != 200:
-        refusal = told["error"]
-        raise AppError(refusal["message"], code=refusal["code"], hint=refusal["hint"], status=answer.status_code)
+    if refusal is not None:
+        raise refusal
     return told, answer.headers
+
+
+def _refusal(told: dict[str, str], status: int) -> AppError:
+    """Raises KeyError or TypeError for what is not the serving port's own shape, but something's on the way there."""
+    return AppError(told["message"], code=told["code"], hint=told["hint"], status=status)

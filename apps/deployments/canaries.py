@@ -16,23 +16,26 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.accounts.auth import Identity
-from apps.accounts.models import Role, User
+from apps.accounts.models import Role
 from apps.accounts.services import audit_record
 from apps.core.errors import Conflict, Invalid
 from apps.deployments.changing import (
     canary_finish,
     desired_changed,
     endpoint_lock,
+    model_or_revision_fields,
     refuse_while_canary,
     revision_add,
     revision_name_check,
+    revision_named,
+    revision_refused,
     timeline_note,
     traffic_point,
     version_for,
 )
 from apps.deployments.judging import Bounds, Check, Numbers, judge
 from apps.deployments.models import Canary, CanaryStatus, Endpoint, Revision, RevisionStatus
-from apps.deployments.selectors import canary_open, revision_by_number, revisions_in_traffic
+from apps.deployments.selectors import canary_open, revisions_in_traffic
 from modelkit.serving.plan import Goal, ObservedEndpoint, ObservedSet, RevisionTally
 from modelkit.wording import say
 
@@ -171,27 +174,19 @@ def _stable(endpoint: Endpoint) -> Revision:
 
 
 def _candidate(endpoint: Endpoint, number: int, stable: Revision) -> Revision:
-    try_another = _("Name another revision of this endpoint, or a model.")
-    known = {revision.number for revision in endpoint.revisions.all()}
-    if number not in known:
-        message = _("There is no revision %(number)s.") % {"number": number}
-        raise Invalid(message, fields={"revision": message}, hint=try_another)
-    candidate = revision_by_number(endpoint, number)
+    candidate = revision_named(endpoint, number)
     if candidate.pk == stable.pk:
-        message = _("Revision %(number)s has all the traffic already.") % {"number": number}
-        raise Invalid(message, fields={"revision": message}, hint=try_another)
+        raise revision_refused(_("Revision %(number)s has all the traffic already.") % {"number": number})
     return candidate
 
 
 def _check_course(steps: list[int], step_s: int, model: str, revision: int | None) -> None:
-    fields: dict[str, str] = {}
+    fields = model_or_revision_fields(model, revision)
     rising = all(low < high for low, high in zip([0, *steps], steps, strict=False))
     if not 2 <= len(steps) <= MAX_STEPS or not rising or steps[-1] != 100:
         fields["steps"] = _("Give 2 to %(most)s rising shares in percent; the last one is 100.") % {"most": MAX_STEPS}
     if not 1 <= step_s <= MAX_STEP_S:
         fields["step_s"] = _("A step lasts from 1 second to a week.")
-    if bool(model) == (revision is not None):
-        fields["model"] = _("Name either a model or a revision.")
     if fields:
         raise Invalid(_("The canary cannot be started so."), fields=fields, hint=_("Correct the named fields."))
 
@@ -296,7 +291,7 @@ def _next_step(endpoint: Endpoint, canary: Canary, now: datetime) -> None:
     canary.step_began_at = None
     canary.save(update_fields=["passed", "step", "step_began_at"])
     if canary.share == 100:
-        canary_finish(canary, CanaryStatus.PROMOTED, None)
+        canary_finish(canary, CanaryStatus.PROMOTED, None, _verdict(canary))
         traffic_point(endpoint, {canary.revision.number: 100}, None)
     else:
         traffic_point(endpoint, {canary.stable.number: 100 - canary.share, canary.revision.number: canary.share}, None)
@@ -306,11 +301,21 @@ def _next_step(endpoint: Endpoint, canary: Canary, now: datetime) -> None:
     desired_changed()
 
 
-def _take_back(endpoint: Endpoint, canary: Canary, reason: str, actor: User | None = None) -> None:
-    canary_finish(canary, CanaryStatus.ROLLED_BACK, actor, reason)
-    traffic_point(endpoint, {canary.stable.number: 100}, actor)
+def _take_back(endpoint: Endpoint, canary: Canary, reason: str) -> None:
+    canary_finish(canary, CanaryStatus.ROLLED_BACK, None, reason)
+    traffic_point(endpoint, {canary.stable.number: 100}, None)
     logger.warning("%s: the canary is taken back: %s", endpoint.name, reason)
     desired_changed()
+
+
+def _verdict(canary: Canary) -> str:
+    """What speaks for a canary that rose to the end."""
+    return say(
+        "No bound broke in {steps} steps, while it answered {canary} requests and the stable revision {stable}.",
+        steps=len(canary.passed),
+        canary=sum(step["requests"]["canary"] for step in canary.passed),
+        stable=sum(step["requests"]["stable"] for step in canary.passed),
+    )
 
 
 def _why(check: Check) -> str:

@@ -172,6 +172,24 @@ def sticky_kept(sticky: str) -> str:
     return wanted
 
 
+def model_or_revision_fields(model: str, revision: int | None) -> dict[str, str]:
+    """What is wrong where a version and a revision are named, or neither."""
+    return {"model": _("Name either a model or a revision.")} if bool(model) == (revision is not None) else {}
+
+
+def revision_refused(message: str) -> Invalid:
+    """The revision that was named cannot be taken."""
+    return Invalid(message, fields={"revision": message}, hint=_("Name another revision of this endpoint, or a model."))
+
+
+def revision_named(endpoint: Endpoint, number: int) -> Revision:
+    """The revision that somebody named in a request. Raises Invalid."""
+    found = next((revision for revision in endpoint.revisions.all() if revision.number == number), None)
+    if found is None:
+        raise revision_refused(_("There is no revision %(number)s.") % {"number": number})
+    return found
+
+
 def revision_name_check(name: str) -> None:
     """Raises Invalid."""
     if len(name) > 60:

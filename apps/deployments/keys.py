@@ -15,11 +15,12 @@ from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Q
 from django.utils import timezone
 
 from apps.accounts.auth import TOKEN_PREFIX, token_hash
-from apps.accounts.models import ApiToken, Membership, Workspace
+from apps.accounts.models import ApiToken, Workspace
+from apps.accounts.selectors import usable_tokens
 from apps.deployments.backend import serving_backend
 from apps.deployments.models import EndpointKey
 from modelkit.serving.plan import AccessKey, KeySet
@@ -69,12 +70,6 @@ def keys_note_use() -> None:
 
 def access_keys() -> tuple[AccessKey, ...]:
     """Every key that is valid now. Sorted, so that equal sets are equal files."""
-    member = Membership.objects.filter(workspace=OuterRef("workspace"), user=OuterRef("user"))
-    tokens = (
-        ApiToken.objects.filter(Exists(member), revoked_at=None, user__is_active=True)
-        .filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
-        .select_related("workspace")
-    )
     keys = [
         AccessKey(
             sha256=token.sha256,
@@ -82,7 +77,7 @@ def access_keys() -> tuple[AccessKey, ...]:
             expires_at=token.expires_at.timestamp() if token.expires_at else None,
             id=token.public_id,
         )
-        for token in tokens
+        for token in usable_tokens().select_related("workspace")
     ]
     own = EndpointKey.objects.filter(revoked_at=None).filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
     keys += [

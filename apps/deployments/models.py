@@ -18,7 +18,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from apps.accounts.models import User, Workspace
+from apps.accounts.models import User, Workspace, still_opens
 from apps.core.models import Record, SlugField, Transition
 from apps.core.wording import SentenceField
 from apps.registry.models import ModelVersion
@@ -121,7 +121,7 @@ class EndpointKey(Record):
 
     @property
     def usable(self) -> bool:
-        return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
+        return still_opens(self.revoked_at, self.expires_at)
 
     @property
     def inputs_today(self) -> int:

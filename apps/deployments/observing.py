@@ -154,9 +154,12 @@ def _fallback_shares(endpoint: Endpoint, seen: ObservedEndpoint | None) -> dict[
 
 def _fall_back(endpoint: Endpoint, shares: dict[int, int]) -> None:
     """Without this the endpoint would stay degraded for a revision that will never come."""
+    moved = 0
     for revision in endpoint.revisions.all():
         share = shares.get(revision.number, 0)
         # Not where somebody has set another share since it was read.
-        Revision.objects.filter(pk=revision.pk, weight=revision.weight).exclude(weight=share).update(weight=share)
-    timeline_note(endpoint, "traffic", None, weights=shares, details={"why": "fallback"})
-    desired_changed()
+        same = Revision.objects.filter(pk=revision.pk, weight=revision.weight)
+        moved += same.exclude(weight=share).update(weight=share)
+    if moved:
+        timeline_note(endpoint, "traffic", None, weights=shares, details={"why": "fallback"})
+        desired_changed()

@@ -156,7 +156,7 @@ class KeyPatch(Schema):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field("", min_length=1, max_length=100, description="What it is for.")
+    name: str = Field(default_factory=str, min_length=1, max_length=100, description="What it is for.")
     expires_in_days: StrictInt | None = Field(None, ge=1, le=MAX_KEY_DAYS, description="From now; never, if null.")
     rate_per_minute: _Count | None = Field(
         None, le=MAX_LIMITS["rate_per_minute"], description="Requests a minute; null: the endpoint's own rate."

@@ -6,6 +6,7 @@ The front compares; its files are taken in by `batches_take`, each once, however
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,18 @@ from apps.core.errors import Conflict, Invalid
 from apps.deployments.changing import (
     desired_changed,
     endpoint_lock,
+    model_or_revision_fields,
     revision_add,
     revision_name_check,
+    revision_named,
+    revision_refused,
     revision_revive,
     timeline_note,
     version_for,
 )
 from apps.deployments.models import Endpoint, Revision, ShadowBatch, ShadowCount, ShadowDifference, ShadowSummary
 from apps.deployments.selectors import endpoint_by_name, shadow_of
+from apps.registry.models import ModelVersion
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +60,7 @@ def shadow_set(
     Raises Invalid naming what cannot be, Conflict where the endpoint is stopped.
     """
     by.require(Role.DEVELOPER)
-    fields: dict[str, str] = {}
-    if bool(model) == (revision is not None):
-        fields["model"] = _("Name either a model or a revision.")
+    fields = model_or_revision_fields(model, revision)
     if not 1 <= percent <= 100:
         fields["percent"] = _("The copied share lies between 1 and 100 percent.")
     if fields:
@@ -70,11 +73,10 @@ def shadow_set(
             message = _("%(name)s is stopped.") % {"name": locked.name}
             raise Conflict(message, code="endpoint_stopped", hint=_("Start it first."))
         if version is not None:
-            present = shadow_of(locked)
-            again = present is not None and present.model_version_id == version.pk
-            chosen = present if again and present else revision_add(locked, version, by.user, weight=0, name=name)
+            chosen = _shadow_with(locked, version) or revision_add(locked, version, by.user, weight=0, name=name)
         else:
-            chosen = _chosen(locked, revision)
+            assert revision is not None  # noqa: S101  one of the two is given
+            chosen = _without_traffic(locked, revision)
         Revision.objects.filter(endpoint=locked, shadow__gt=0).exclude(pk=chosen.pk).update(shadow=0)
         Revision.objects.filter(pk=chosen.pk).update(shadow=percent)
         Endpoint.objects.filter(pk=locked.pk).update(shadow_inputs=keep_inputs)
@@ -101,15 +103,16 @@ def shadow_end(*, by: Identity, endpoint: Endpoint) -> Endpoint:
     return endpoint_by_name(endpoint.workspace, endpoint.name)
 
 
-def _chosen(endpoint: Endpoint, number: int | None) -> Revision:
-    found = next((revision for revision in endpoint.revisions.all() if revision.number == number), None)
-    message = ""
-    if found is None:
-        message = _("There is no revision %(number)s.") % {"number": number}
-    elif found.weight:
-        message = _("Revision %(number)s has traffic of its own.") % {"number": number}
-    if message or found is None:
-        raise Invalid(message, fields={"revision": message}, hint=_("Name a revision without traffic, or a model."))
+def _shadow_with(endpoint: Endpoint, version: ModelVersion) -> Revision | None:
+    """The shadow, if it is of this version already."""
+    present = shadow_of(endpoint)
+    return present if present is not None and present.model_version_id == version.pk else None
+
+
+def _without_traffic(endpoint: Endpoint, number: int) -> Revision:
+    found = revision_named(endpoint, number)
+    if found.weight:
+        raise revision_refused(_("Revision %(number)s has traffic of its own.") % {"number": number})
     return found
 
 
@@ -153,15 +156,33 @@ def _take(pair: dict[str, Any]) -> None:
     ShadowSummary.objects.filter(pk=summary.pk).update(
         last_at=timezone.now(), **{name: F(name) + pair[name] for name in names}
     )
-    for champion, challenger, count in pair["labels"]:
-        row, _made = ShadowCount.objects.get_or_create(
-            summary=summary, champion_label=champion[:200], challenger_label=challenger[:200]
-        )
-        ShadowCount.objects.filter(pk=row.pk).update(count=F("count") + count)
+    # The row of the summary is held since it was written, so whoever takes in another file adds to these after us.
+    _count_labels(summary, pair["labels"])
     ShadowDifference.objects.bulk_create(_difference(summary, example) for example in pair["examples"])
     oldest = summary.differences.order_by("-pk").values_list("pk", flat=True)[KEEP_DIFFERENCES : KEEP_DIFFERENCES + 1]
     for pk in oldest:
         summary.differences.filter(pk__lte=pk).delete()
+
+
+def _count_labels(summary: ShadowSummary, counted: list[tuple[str, str, int]]) -> None:
+    """Add to the rows in one statement: a pair of models may have thousands of pairs of labels."""
+    new: Counter[tuple[str, str]] = Counter()
+    for champion, challenger, count in counted:
+        new[champion[:200], challenger[:200]] += count
+    for row in summary.counts.all():
+        labels = row.champion_label, row.challenger_label
+        if labels in new:
+            new[labels] += row.count
+    ShadowCount.objects.bulk_create(
+        [
+            ShadowCount(summary=summary, champion_label=champion, challenger_label=challenger, count=count)
+            for (champion, challenger), count in new.items()
+        ],
+        batch_size=500,
+        update_conflicts=True,
+        unique_fields=["summary", "champion_label", "challenger_label"],
+        update_fields=["count"],
+    )
 
 
 def _difference(summary: ShadowSummary, example: dict[str, Any]) -> ShadowDifference:

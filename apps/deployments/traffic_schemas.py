@@ -59,7 +59,7 @@ class CanaryOut(Schema):
     model_config = ConfigDict(protected_namespaces=())
 
     status: str = Field(description="ramping, paused, promoted, aborted or rolled_back.")
-    reason: str = Field(description="Why it ended: the bound that broke, by its numbers.")
+    reason: str = Field(description="Why it ended: the bound that broke, by its numbers, or that none did.")
     model: str
     revision: int
     stable: int

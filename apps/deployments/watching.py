@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 
 from django.conf import settings
 
 from apps.core.errors import NotFound
-from apps.deployments.backend import serving_backend
+from apps.deployments.backend import is_fresh, serving_backend
 from apps.deployments.canaries import canary_look
 from apps.deployments.models import Canary
 from apps.deployments.shadows import batches_take
@@ -17,17 +16,16 @@ from modelkit.serving.plan import ObservedSet
 
 logger = logging.getLogger(__name__)
 
-#: An older report says nothing of now: nothing moves until the agent speaks again.
-STALE_S = 15.0
-
 
 def traffic_watch(observed: ObservedSet | None = None) -> None:
     """Judge every canary by the agent's report, and take in the front's files. Repeating it changes nothing."""
     observed = observed or serving_backend().observe()
-    if observed is not None and time.time() - observed.updated_at < STALE_S:
+    if observed is not None and is_fresh(observed):
         for canary in Canary.objects.filter(finished_at=None).select_related("endpoint__workspace"):
             try:
                 canary_look(canary, observed)
             except NotFound:
                 logger.info("The endpoint of canary %s was deleted meanwhile.", canary.public_id)
+            except (LookupError, TypeError, ValueError):  # rows or counts of another version of the platform
+                logger.exception("Canary %s cannot be judged; the others are.", canary.public_id)
     batches_take(ServingPaths(settings.HOME.absolute()).shadow)

@@ -61,7 +61,8 @@ def task_get(request: HttpRequest, task: str) -> dict[str, Any]:
     """A task with the JSON schema of its parameters."""
     spec = catalog.tasks().get(task)
     if spec is None:
-        raise NotFound(f"There is no task “{task}”.", code="task_unknown")
+        known = ", ".join(sorted(catalog.tasks()))
+        raise NotFound(f"There is no task “{task}”.", code="task_unknown", hint=f"Choose one of {known}.")
     return _task(spec) | {
         "params_schema": spec.params.model_json_schema(),
         "request_schema": spec.request.model_json_schema(),

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from ninja import Schema
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
+_REFERENCE = r"^[a-z0-9-]{1,63}@[a-z0-9-]{1,63}$"
+
+
+def _reference(text: str) -> str:
+    """Refuse what is no reference in words that say what one is: `tickets` alone is the likeliest mistake."""
+    if not re.fullmatch(_REFERENCE, text):
+        raise PydanticCustomError("reference", "Name a version, such as {example}", {"example": "tickets@1"})
+    return text
+
+
 Reference = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}@[a-z0-9-]{1,63}$", strip_whitespace=True, max_length=127)
+    str,
+    StringConstraints(strip_whitespace=True, max_length=127),
+    AfterValidator(_reference),
+    WithJsonSchema({"type": "string", "maxLength": 127, "pattern": _REFERENCE}),
 ]
 
 

@@ -1,25 +1,16 @@
-"""What people say of answers: taken, counted, and made into data to train on."""
+"""What people say of answers: taken and counted. What is learnt from it is made by `corrections`."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, Q
 from django.utils.translation import gettext as _
 
 from apps.accounts.auth import Identity
 from apps.accounts.models import Role, Workspace
-from apps.core.errors import Conflict, Invalid, NotFound
-from apps.datasets.models import Dataset, DatasetVersion
-from apps.datasets.services import UploadedPart, dataset_create, version_upload
+from apps.core.errors import Invalid, NotFound
 from apps.deployments.models import Endpoint
 from apps.deployments.selectors import endpoint_by_name, endpoints_of
 from apps.monitoring.judging import feedback_judge, sample_of
@@ -85,6 +76,11 @@ def labels_of(endpoint: Endpoint, revision: int | None = None) -> list[str]:
     return sorted(found)
 
 
+_JUDGED = Count("pk", filter=Q(agrees__isnull=False))
+_AGREED = Count("pk", filter=Q(agrees=True))
+_WAITING = Count("pk", filter=Q(agrees=None))
+
+
 class Accuracy(NamedTuple):
     """How often people agreed: `agreed` of `judged`; `waiting` is feedback whose request was not sampled so far."""
 
@@ -97,109 +93,17 @@ class Accuracy(NamedTuple):
         return self.agreed / self.judged if self.judged else None
 
 
-def accuracy_of(endpoint: Endpoint, revision: int | None = None) -> Accuracy:
-    """By all feedback, or by that on one revision."""
+def accuracy_of(endpoint: Endpoint) -> Accuracy:
+    """By all feedback."""
     rows = Feedback.objects.filter(endpoint=endpoint)
-    if revision is not None:
-        rows = rows.filter(revision=revision)
-    counts = rows.aggregate(
-        judged=Count("pk", filter=Q(agrees__isnull=False)),
-        agreed=Count("pk", filter=Q(agrees=True)),
-        waiting=Count("pk", filter=Q(agrees=None)),
-    )
-    return Accuracy(**counts)
+    return Accuracy(**rows.aggregate(judged=_JUDGED, agreed=_AGREED, waiting=_WAITING))
 
 
 def accuracy_by_revision(endpoint: Endpoint) -> dict[int, Accuracy]:
     """Newest revision first; only those that somebody judged."""
-    numbers = Feedback.objects.filter(endpoint=endpoint, agrees__isnull=False).exclude(revision=None)
-    listed = sorted(set(numbers.values_list("revision", flat=True)), key=lambda number: -(number or 0))
-    return {number: accuracy_of(endpoint, number) for number in listed if number is not None}
-
-
-# --- corrections ------------------------------------------------------------------------------------------------------
-
-
-class Correction(NamedTuple):
-    text: str
-    label: str
-    predicted: str
-    request_id: str
-    input_index: int
-    revision: int
-    comment: str
-
-
-def corrections_of(endpoint: Endpoint) -> Iterator[Correction]:
-    """Every answer that somebody gave a label for and whose text is still in the log, oldest first."""
-    given = Feedback.objects.filter(endpoint=endpoint).exclude(label="").exclude(revision=None)
-    for feedback in given.order_by("pk").iterator():
-        sample = sample_of(endpoint.pk, feedback.request_id)
-        if sample is None or feedback.index >= len(sample.inputs):
-            continue
-        text = sample.inputs[feedback.index]
-        if isinstance(text, str) and text.strip():
-            yield Correction(
-                text, feedback.label, feedback.predicted, feedback.request_id, feedback.index, sample.revision,
-                feedback.comment,
-            )  # fmt: skip
-
-
-def corrections_csv(endpoint: Endpoint) -> str:
-    """With a header; UTF-8."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(Correction._fields)
-    writer.writerows(corrections_of(endpoint))
-    return out.getvalue()
-
-
-def corrections_publish(*, by: Identity, endpoint: Endpoint, dataset: str = "") -> tuple[DatasetVersion, bool]:
-    """Make the corrections the next version of a dataset, by default `<endpoint>-feedback`, which is made if need be.
-
-    Returns the version and whether it is new: the same corrections make one version. Raises Conflict where there is
-    nothing to make it of, or for a dataset of another task.
-    """
-    by.require(Role.DEVELOPER)
-    rows = {correction.text: correction.label for correction in corrections_of(endpoint)}
-    if not rows:
-        message = _("No correction of %(name)s has its text in the log.") % {"name": endpoint.name}
-        hint = _(
-            "Give the right labels of some sampled requests; without the input kept, there is nothing to learn from."
-        )
-        raise Conflict(message, code="no_corrections", hint=hint)
-    target = _dataset(by, endpoint, dataset or f"{endpoint.name[:54]}-feedback")
-    settings.FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR, suffix=".csv", delete=False) as file:
-        out = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        writer = csv.writer(out)
-        writer.writerow(("text", "label"))
-        writer.writerows(rows.items())
-        out.flush()
-        path = Path(file.name)
-    try:
-        content = path.read_bytes()
-        part = UploadedPart(
-            part="all",
-            name=f"corrections-{endpoint.name}.csv",
-            path=path,
-            size_bytes=len(content),
-            sha256=hashlib.sha256(content).hexdigest(),
-        )
-        return version_upload(by=by, dataset=target, files=[part], mapping={"text": "text", "label": "label"})
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _dataset(by: Identity, endpoint: Endpoint, name: str) -> Dataset:
-    found = Dataset.objects.filter(workspace=by.workspace, name=name).first()
-    if found is None:
-        title = _("Corrections of %(name)s") % {"name": str(endpoint)[:150]}
-        return dataset_create(by=by, name=name, task=endpoint.task, title=title)
-    if found.task != endpoint.task:
-        message = _("The dataset %(name)s is for another task.") % {"name": name}
-        raise Conflict(message, code="wrong_task", fields={"dataset": message}, hint=_("Name another dataset."))
-    return found
+    known = Feedback.objects.filter(endpoint=endpoint).exclude(revision=None).order_by("-revision")
+    rows = known.values_list("revision").annotate(judged=_JUDGED, agreed=_AGREED, waiting=_WAITING)
+    return {number: Accuracy(*counts) for number, *counts in rows.filter(judged__gt=0) if number is not None}
 
 
 # --- inside -----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from apps.monitoring.models import Feedback, Rating, RequestSample
 
@@ -25,7 +25,9 @@ def feedback_judge(feedback: Feedback, sample: RequestSample | None) -> None:
 def feedback_join(waiting: QuerySet[Feedback]) -> int:
     """Give every one of `waiting` whose sample is there what follows from it; returns how many."""
     joined = 0
-    for feedback in waiting.iterator():
+    # Most requests are never sampled: asked for one by one, their feedback would cost a query each, again and again.
+    samples = RequestSample.objects.filter(endpoint=OuterRef("endpoint"), request_id=OuterRef("request_id"))
+    for feedback in waiting.filter(Exists(samples)).iterator():
         sample = sample_of(feedback.endpoint_id, feedback.request_id)
         if sample is not None:
             feedback_judge(feedback, sample)

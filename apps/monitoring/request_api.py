@@ -14,6 +14,7 @@ from apps.core.pagination import Page, PageQuery, page_of
 from apps.datasets.schemas import VersionOut
 from apps.deployments.models import Endpoint
 from apps.deployments.selectors import endpoint_by_name
+from apps.monitoring import corrections
 from apps.monitoring import feedback as services
 from apps.monitoring.request_schemas import (
     AccuracyOut,
@@ -89,8 +90,9 @@ def accuracy_show(request: HttpRequest, name: Name) -> EndpointAccuracyOut:
 )
 @require(Role.DEVELOPER)
 @idempotent()
-def corrections_publish(request: HttpRequest, name: Name, payload: CorrectionsIn) -> Status[Any]:
-    version, created = services.corrections_publish(
-        by=caller(request), endpoint=_get(request, name), dataset=payload.dataset or ""
+def corrections_publish(request: HttpRequest, name: Name, payload: CorrectionsIn | None = None) -> Status[Any]:
+    dataset = payload.dataset if payload else None
+    version, created = corrections.corrections_publish(
+        by=caller(request), endpoint=_get(request, name), dataset=dataset or ""
     )
     return Status(201 if created else 200, VersionOut.of(version))

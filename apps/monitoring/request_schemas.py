@@ -9,6 +9,7 @@ from ninja import Schema
 from pydantic import ConfigDict, Field
 
 from apps.core.pagination import PageQuery
+from apps.core.parsing import Moment
 from apps.monitoring.feedback import MAX_COMMENT, MAX_INDEX, Accuracy
 from apps.monitoring.models import Feedback, RequestSample
 
@@ -21,8 +22,8 @@ class RequestQuery(PageQuery):
     revision: int | None = Field(None, ge=1, le=2_147_483_647)
     below: float | None = Field(None, ge=0, le=1, description="The lowest score of the answer is below this.")
     request_id: str | None = Field(None, max_length=64)
-    after: datetime | None = Field(None, description="Answered at this time or later.")
-    before: datetime | None = Field(None, description="Answered before this time.")
+    after: Moment | None = Field(None, description="Answered at this time or later.")
+    before: Moment | None = Field(None, description="Answered before this time.")
     feedback: Literal["any", "none", "up", "down", "corrected"] | None = None
     failed: bool | None = Field(None, description="Only those on which the model failed, or only the others.")
 

@@ -24,6 +24,7 @@ from apps.deployments.models import Endpoint
 from apps.deployments.pages import endpoint_context
 from apps.deployments.presenting import latency_split
 from apps.deployments.selectors import endpoint_by_name
+from apps.monitoring import corrections
 from apps.monitoring import feedback as services
 from apps.monitoring.models import Feedback, RequestSample
 from apps.monitoring.request_schemas import RequestQuery
@@ -99,11 +100,11 @@ def endpoint_corrections(request: HttpRequest, name: str) -> HttpResponse:
     """The corrections as a file: CSV, or JSON lines with `?format=jsonl`."""
     endpoint = endpoint_by_name(identity_of(request).workspace, name)
     if request.GET.get("format") == "jsonl":
-        lines = (orjson.dumps(row._asdict()) + b"\n" for row in services.corrections_of(endpoint))
+        lines = (orjson.dumps(row._asdict()) + b"\n" for row in corrections.corrections_of(endpoint))
         response = HttpResponse(b"".join(lines), content_type="application/jsonl")
         response["Content-Disposition"] = f'attachment; filename="{name}-corrections.jsonl"'
         return response
-    response = HttpResponse(services.corrections_csv(endpoint), content_type="text/csv; charset=utf-8")
+    response = HttpResponse(corrections.corrections_csv(endpoint), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{name}-corrections.csv"'
     return response
 
@@ -115,7 +116,7 @@ def endpoint_corrections_publish(request: HttpRequest, name: str) -> HttpRespons
     identity = identity_of(request)
     endpoint = endpoint_by_name(identity.workspace, name)
     try:
-        version, created = services.corrections_publish(by=identity, endpoint=endpoint)
+        version, created = corrections.corrections_publish(by=identity, endpoint=endpoint)
     except (Invalid, Conflict) as refusal:
         return _page(request, endpoint, _list(request, endpoint), refusal)
     said = _("%(ref)s is made of the corrections; it is being checked.")

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 MAX_SAMPLES = 20_000
 #: A program may give feedback on every answer; the oldest goes first.
 MAX_FEEDBACK = 200_000
+#: Fields that hold whatever was sent, empty or not.
+_LOOSE = ("endpoint", "inputs", "outputs", "text", "labels", "min_score")
 #: Rows a transaction, since writers wait for each other.
 _BATCH = 200
 
@@ -107,32 +110,33 @@ def _row(line: dict[str, Any], endpoint: Endpoint, names: dict[str, str]) -> lis
         labels = [str(row["label"]) for row in outputs if "label" in row]
         scores = [float(row["score"]) for row in outputs if row.get("score") is not None]
         queue_ms, preprocess_ms, model_ms, batch, tokens = line["cost"]
-        return [
-            RequestSample(
-                endpoint=endpoint,
-                sample_id=line["id"],
-                request_id=line["request_id"],
-                revision=line["revision"],
-                model_ref=line["model"],
-                at=datetime.fromtimestamp(line["at"], UTC),
-                status=line["status"],
-                error=line["error"],
-                key_name=names.get(line["key"], ""),
-                items=line["items"],
-                inputs=line["inputs"],
-                outputs=outputs,
-                text="\n".join(_text(value) for value in line["inputs"]),
-                labels="".join(f"\n{label}" for label in labels) + "\n" if labels else "",
-                min_score=min(scores, default=None),
-                total_ms=line["total_ms"],
-                queue_ms=queue_ms,
-                preprocess_ms=preprocess_ms,
-                model_ms=model_ms,
-                batch=batch,
-                tokens=tokens,
-            )
-        ]
-    except (KeyError, TypeError, ValueError) as error:
+        row = RequestSample(
+            endpoint=endpoint,
+            sample_id=line["id"],
+            request_id=line["request_id"],
+            revision=line["revision"],
+            model_ref=line["model"],
+            at=datetime.fromtimestamp(line["at"], UTC),
+            status=line["status"],
+            error=line["error"],
+            key_name=names.get(line["key"], ""),
+            items=line["items"],
+            inputs=line["inputs"],
+            outputs=outputs,
+            text="\n".join(_text(value) for value in line["inputs"]),
+            labels="".join(f"\n{label}" for label in labels) + "\n" if labels else "",
+            min_score=min(scores, default=None),
+            total_ms=line["total_ms"],
+            queue_ms=queue_ms,
+            preprocess_ms=preprocess_ms,
+            model_ms=model_ms,
+            batch=batch,
+            tokens=tokens,
+        )
+        # What the database would refuse, it would refuse again and again, with all that lies behind it.
+        row.clean_fields(exclude=_LOOSE)
+        return [row]
+    except (KeyError, TypeError, ValueError, OverflowError, ValidationError) as error:
         logger.warning("A sample of %s cannot be read and is left out: %s", endpoint.name, type(error).__name__)
         return []
 

@@ -97,9 +97,13 @@ def version_by_reference(workspace: Workspace, reference: str, *, field: str = "
     if match is None:
         message = _("A version is named like intents@2 or intents@champion.")
         raise Invalid(message, fields={field: message}, hint=_("See the list of models."))
-    if match["number"]:
-        return version_by_number(workspace, match["name"], int(match["number"]))
-    model = model_by_name(workspace, match["name"])
+    try:
+        if match["number"]:
+            return version_by_number(workspace, match["name"], int(match["number"]))
+        model = model_by_name(workspace, match["name"])
+    except NotFound as error:
+        error.fields = {field: error.message}
+        raise
     version = versions_of(model).filter(aliases__name=match["alias"]).first()
     if version is None:
         message = _("The model %(name)s has no alias %(alias)s.") % {"name": model.name, "alias": match["alias"]}

@@ -139,7 +139,8 @@ def alias_delete(*, by: Identity, model: RegisteredModel, alias: str, reason: st
     with transaction.atomic():
         row = Alias.objects.select_related("version").filter(model=model, name=alias).first()
         if row is None:
-            raise NotFound(_("The model %(name)s has no alias %(alias)s.") % {"name": model.name, "alias": alias})
+            message = _("The model %(name)s has no alias %(alias)s.") % {"name": model.name, "alias": alias}
+            raise NotFound(message, hint=_("See the aliases of the model."))
         row.delete()
         _alias_record(by, model, alias, row.version.number, None, reason)
     aliases_mirror(model)

@@ -12,7 +12,7 @@ from django.utils.datastructures import MultiValueDict
 from django.utils.translation import gettext as _
 from pydantic import ValidationError
 
-from apps.core.errors import AppError, Invalid
+from apps.core.errors import AppError, Invalid, field_errors
 from apps.registry.base_models import UploadedArchive
 from apps.registry.schemas import BaseModelIn
 
@@ -57,7 +57,8 @@ def archive_of(request: HttpRequest, *, page: bool = False) -> tuple[UploadedArc
 def import_body(request: HttpRequest) -> BaseModelIn:
     """The JSON body, checked; raises Invalid naming the field as it was sent."""
     try:
-        return BaseModelIn.model_validate(orjson.loads(request.body))
+        document = orjson.loads(request.body)
+        return BaseModelIn.model_validate(document)
     except orjson.JSONDecodeError as error:
         raise AppError(
             _("The body is not valid JSON: %(error)s.") % {"error": error},
@@ -65,14 +66,7 @@ def import_body(request: HttpRequest) -> BaseModelIn:
             hint='{"source": {"kind": "hub", "repo": "organisation/name"}}',
         ) from None
     except ValidationError as error:
-        fields: dict[str, str] = {}
-        for item in error.errors():
-            path = [str(part) for part in item["loc"]] or ["body"]
-            if item["type"].startswith("union_tag"):
-                path.append("kind")
-            elif path[0] == "source" and len(path) > 2:
-                del path[1]  # the kind, which pydantic puts in between
-            fields.setdefault(".".join(path), item["msg"])
+        fields = field_errors([{**item, "loc": ("body", "payload", *item["loc"])} for item in error.errors()], document)
         hint = _("The kind of a source is folder, hub or model_version; an archive is sent as multipart.")
         raise Invalid(_("Some values are not valid."), fields=fields, hint=hint) from None
 

@@ -4,8 +4,10 @@
         [--only share swaps cold exact peers overload]
 
 `share_of_limit` by concurrency is our rate over LIMIT's in the same minute; `cpu_ratio` our processor time per request
-at 32 callers over LIMIT's; figures are medians over the rounds. A figure that could not be measured is null, with the
-reason above it.
+at 32 callers over LIMIT's; figures are medians over the rounds. `vs_best_peer_at_32` gives each peer the bundle's own
+predictor, which sorts a batch by length and cuts it into eights; `vs_best_padding_peer_at_32` gives it the same
+predictor without that, so that it pads a batch to its longest text, as the model functions that users of those servers
+write do. A figure that could not be measured is null, with the reason above it.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ KEYS = (
     "p99_over_p50_at_64",
     "vs_best_peer_at_32",
     "best_peer",
+    "vs_best_padding_peer_at_32",
+    "best_padding_peer",
     "cold_start_s",
     "exact_vs_padded",
     "swap_failures",
@@ -47,6 +51,8 @@ KEYS = (
     "overload_grown_mb",
     "overload_p50_after_over_before",
 )
+#: Marks a peer that pads its batches.
+PADDING = "-padding"
 PARTS = ("cold", "exact", "share", "peers", "swaps", "overload")
 
 
@@ -61,7 +67,8 @@ def measure_share(stage: Stage, product: Product, options: argparse.Namespace, s
     product.wait_live(1)
     script = write_script(scratch / "ours.lua", product.bodies(stage.sentences))
     limit = Limit(bundle, stage)
-    servers = _start_peers(bundle, stage, scratch) if "peers" in options.only else []
+    padding = _uncut(bundle, scratch / "padding")
+    servers = _start_peers({"": bundle, PADDING: padding}, stage, scratch) if "peers" in options.only else []
     shares: dict[int, list[float]] = defaultdict(list)
     rates: dict[str, list[float]] = defaultdict(list)
     tails, cpus = [], []
@@ -98,9 +105,11 @@ def measure_share(stage: Stage, product: Product, options: argparse.Namespace, s
     }
     medians = {name: statistics.median(values) for name, values in rates.items()}
     ours = medians.pop("tuneyard")
-    if medians:
-        best = max(medians, key=lambda name: medians[name])
-        found |= {"best_peer": best, "vs_best_peer_at_32": ours / medians[best]}
+    for kind in ("", "padding_"):
+        ranked = sorted((rate, name) for name, rate in medians.items() if name.endswith(PADDING) == bool(kind))
+        if ranked:
+            rate, name = ranked[-1]
+            found |= {f"best_{kind}peer": name.removesuffix(PADDING), f"vs_best_{kind}peer_at_32": ours / rate}
     return found
 
 
@@ -110,17 +119,28 @@ def measure_overload(stage: Stage, product: Product, bundle: Path, scratch: Path
     return overload.measure(product, write_script(scratch / "overload.lua", product.bodies(stage.sentences)))
 
 
-def _start_peers(bundle: Path, stage: Stage, scratch: Path) -> list[tuple[peers.Server, Path]]:
+def _start_peers(bundles: dict[str, Path], stage: Stage, scratch: Path) -> list[tuple[peers.Server, Path]]:
+    """Each peer once for each of `bundles`, whose key is added to its name."""
     servers = []
     for peer in peers.PEERS:
-        try:
-            server = peers.Server(peer, bundle, stage.folder, scratch / peer.name)
-        except (RuntimeError, OSError) as error:
-            say(f"{peer.name} is left out: {error}")
-            continue
         bodies = [json.dumps(peer.body(text)) for text in stage.sentences]
-        servers.append((server, write_script(scratch / f"{peer.name}.lua", bodies)))
+        script = write_script(scratch / f"{peer.name}.lua", bodies)
+        for kind, bundle in bundles.items():
+            name = f"{peer.name}{kind}"
+            try:
+                servers.append((peers.Server(name, peer, bundle, stage.folder, scratch / name), script))
+            except (RuntimeError, OSError) as error:
+                say(f"{name} is left out: {error}")
     return servers
+
+
+def _uncut(bundle: Path, folder: Path) -> Path:
+    """The same model whose predictor runs a batch whole, padded to its longest text."""
+    shutil.copytree(bundle, folder)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["preprocessing"]["chunk_rows"] = sys.maxsize
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
 
 
 def _sound(name: str, load: Load) -> Load:

@@ -1,6 +1,8 @@
 // A figure over time: lines or stacked areas. Points are [milliseconds, value or null]; the milliseconds are those of the
 // clock on the wall where the platform stands, given as if that were UTC, so that every reader sees the same times.
 
+import { axis, frame, legend, tooltipAtAxis, valueLabel } from "./chart-parts.js";
+
 const LABELS = {
   year: "{yyyy}",
   month: "{yyyy}-{MM}",
@@ -22,8 +24,7 @@ function data(points) {
   return points.map((value, index) => ({ value, symbolSize: value[1] !== null && isolated(points, index) ? 5 : 0 }));
 }
 
-export function times(figure, colours, { frame, axis, compact }) {
-  const suffix = figure.percent ? " %" : "";
+export function times(figure, colours, titled) {
   const series = figure.series.map((line, index) => {
     const colour = colours[line.role] || colours.accent;
     return {
@@ -42,25 +43,11 @@ export function times(figure, colours, { frame, axis, compact }) {
     };
   });
   return {
-    ...frame,
+    ...frame(figure, colours, titled),
     useUTC: true,
     grid: { left: 8, right: 16, top: 46, bottom: 24, containLabel: true },
-    legend: {
-      left: 0,
-      top: 20,
-      padding: 0,
-      icon: "roundRect",
-      itemWidth: 12,
-      itemHeight: 3,
-      textStyle: { color: colours.muted, fontSize: 11 },
-      data: figure.series.map((line) => line.name),
-    },
-    tooltip: {
-      ...frame.tooltip,
-      trigger: "axis",
-      axisPointer: { lineStyle: { color: colours.muted } },
-      valueFormatter: (value) => (value == null ? "–" : compact(Number(value)) + suffix),
-    },
+    legend: legend(figure, colours, { left: 0, top: 20 }),
+    tooltip: tooltipAtAxis(figure, colours),
     xAxis: axis(colours, {
       type: "time",
       name: figure.x,
@@ -74,7 +61,7 @@ export function times(figure, colours, { frame, axis, compact }) {
       type: "value",
       min: 0,
       max: figure.percent ? ({ max }) => Math.min(100, Math.max(1, Math.ceil(max * 1.1))) : null,
-      axisLabel: { color: colours.muted, fontSize: 11, formatter: (value) => compact(Number(value.toPrecision(6))) },
+      axisLabel: valueLabel(colours),
     }),
     series,
   };

@@ -2,6 +2,8 @@
 
 import "../vendor/echarts.min.js";
 
+import { axis, frame } from "./chart-parts.js";
+
 const charts = new Map();
 
 function colours() {
@@ -21,32 +23,8 @@ function colours() {
 }
 
 function base(figure, colour) {
-  return {
-    animation: false,
-    textStyle: { fontFamily: colour.font, color: colour.ink },
-    aria: { enabled: true, label: { description: figure.title } },
-    tooltip: {
-      trigger: "axis",
-      axisPointer: { type: "shadow" },
-      // Drawn on the canvas: the page's policy forbids the inline styles of an HTML tooltip.
-      renderMode: "richText",
-      confine: true,
-      backgroundColor: colour.card,
-      borderColor: colour.line,
-      textStyle: { color: colour.ink, fontSize: 12 },
-    },
-  };
-}
-
-function axis(colour, extra) {
-  return {
-    nameTextStyle: { color: colour.muted, fontSize: 11 },
-    axisLabel: { color: colour.muted, fontSize: 11, hideOverlap: true },
-    axisLine: { lineStyle: { color: colour.line } },
-    axisTick: { show: false },
-    splitLine: { lineStyle: { color: colour.line } },
-    ...extra,
-  };
+  const drawn = frame(figure, colour, true);
+  return { ...drawn, tooltip: { ...drawn.tooltip, trigger: "axis", axisPointer: { type: "shadow" } } };
 }
 
 function bars(figure, colour) {
@@ -62,7 +40,7 @@ function bars(figure, colour) {
       itemHeight: 10,
       textStyle: { color: colour.muted, fontSize: 12 },
     },
-    xAxis: axis(colour, { type: "value", name: figure.unit, nameLocation: "middle", nameGap: 22 }),
+    xAxis: axis(colour, { type: "value", name: figure.unit, nameGap: 22 }),
     yAxis: axis(colour, {
       type: "category",
       inverse: true,
@@ -98,11 +76,10 @@ function histogram(figure, colour) {
       type: "category",
       data: bins.map((bin) => (bin.from === bin.to ? `${bin.from}` : `${bin.from}–${bin.to}`)),
       name: figure.axis,
-      nameLocation: "middle",
       nameGap: 24,
       splitLine: { show: false },
     }),
-    yAxis: axis(colour, { type: "value", name: figure.unit }),
+    yAxis: axis(colour, { type: "value", name: figure.unit, nameLocation: "end" }),
     series: [
       {
         type: "bar",
@@ -132,7 +109,15 @@ function draw(element) {
   element.dataset.drawn = figure.kind;
 }
 
+const sizes = new ResizeObserver((entries) => entries.forEach(({ target }) => charts.get(target)?.chart.resize()));
+
 function scan() {
+  for (const [element, { chart }] of charts) {
+    if (element.isConnected) continue;
+    sizes.unobserve(element);
+    chart.dispose();
+    charts.delete(element);
+  }
   const data = document.getElementById("chart-data");
   if (!data) return;
   const figures = JSON.parse(data.textContent);
@@ -140,12 +125,12 @@ function scan() {
     if (charts.has(element)) continue;
     const chart = window.echarts.init(element, null, { renderer: "canvas" });
     charts.set(element, { chart, figure: figures[element.dataset.datasetChart] });
-    new ResizeObserver(() => chart.resize()).observe(element);
+    sizes.observe(element);
     draw(element);
   }
 }
 
-const redraw = () => charts.forEach((_entry, element) => element.isConnected && draw(element));
+const redraw = () => charts.forEach((_entry, element) => draw(element));
 new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-bs-theme"] });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 document.addEventListener("htmx:afterSettle", scan);

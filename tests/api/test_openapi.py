@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from openapi_spec_validator import validate
+
 from tests.conftest import ROOT
 from tuneyard.api import api
 
@@ -26,6 +28,10 @@ def test_the_committed_document_is_up_to_date(tmp_path: Path) -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_the_document_is_valid_openapi() -> None:
+    validate(json.loads(DOCUMENT.read_text()))
 
 
 def test_every_operation_documents_its_refusals_and_its_summary() -> None:

@@ -113,6 +113,16 @@ def test_the_database_is_healthy_only_where_others_reach_it() -> None:
     assert _options(check[2:])["--host"] == "127.0.0.1"
 
 
+@pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "environment" in service])
+def test_who_uses_a_store_names_it_and_so_stops_before_it(name: str) -> None:
+    """`migrate` waits for the database too, but has ended by then: a worker could not sign off any more."""
+    service = SERVICES[name]
+    stores = {"postgres": "DATABASE_URL", "redis": "REDIS_URL"}
+    used = {store for store, variable in stores.items() if variable in service["environment"]}
+    # `migrate` reads the variables of all, and asks nothing of Redis.
+    assert set(service.get("depends_on", {})) >= used - ({"redis"} if name == "migrate" else set())
+
+
 def test_mlflow_starts_as_under_the_supervisor() -> None:
     """By the module that brings its database up to date first, and everything that it writes lies in its volume."""
     service = catalogue()["mlflow"]

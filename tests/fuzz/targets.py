@@ -19,10 +19,11 @@ import orjson
 from modelkit.serving import embedding, oip
 from modelkit.serving.front import coding
 from modelkit.serving.front.app import Front
+from modelkit.serving.front.contenders import Contenders
 from modelkit.serving.front.http import Connection
 from modelkit.serving.front.links import Caller, Link
 from modelkit.serving.front.table import Table
-from modelkit.serving.plan import AccessKey, Limits, Route, RouteRevision, RoutingTable
+from modelkit.serving.plan import AccessKey, KeySet, Limits, Route, RouteRevision, RoutingTable
 from modelkit.serving.wire import Ask, BadFrame, Cost, FrameProtocol, Reply, Status, parse_reply, request_frame
 
 LABELS = ("card", "refund")
@@ -99,11 +100,13 @@ def _front() -> Front:
             Route(workspace="ws", name="intents", state="running", limits=limits, revisions=(revision,)),
             Route(workspace="ws", name="resting", state="stopped"),
         ),
-        keys=(AccessKey(sha256=_KEY, workspace="ws"),),
     )
+    keys = KeySet(keys=(AccessKey(sha256=_KEY, workspace="ws"),))
     with TemporaryDirectory() as folder:
         front = Front(Path(folder) / "routing.json")
-    front.table = Table(routing, cast(dict[str, Link], {"echo": _Echo("echo")}))
+        (Path(folder) / "keys.json").write_text(keys.model_dump_json())
+        front.keys.reload()
+    front.table = Table(routing, cast(dict[str, Link], {"echo": _Echo("echo")}), Contenders())
     front.loaded = True
     return front
 
@@ -113,6 +116,7 @@ class Http:
 
     def __init__(self) -> None:
         self._front = _front()
+        self.seen: set[bytes] = set()
 
     def __call__(self, data: bytes) -> None:
         cut = data[0] % (len(data) + 1) if data else 0
@@ -127,8 +131,9 @@ class Http:
             connection.eof_received()
         connection.connection_lost(None)
         assert connection not in self._front.connections
-        for status in _STATUS.findall(bytes(transport.written)):
-            assert status in _KNOWN, status
+        statuses = _STATUS.findall(bytes(transport.written))
+        assert _KNOWN.issuperset(statuses), statuses
+        self.seen.update(statuses)
 
 
 _KNOWN = frozenset(b"100 200 400 401 404 405 408 413 414 415 422 431 503".split())

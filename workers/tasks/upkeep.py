@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from apps.core.idempotency import records_forget
 from apps.jobs import queue, services
@@ -14,6 +15,15 @@ from workers.app import app
 from workers.guard import guarded
 
 logger = logging.getLogger(__name__)
+
+_SWEEPS: tuple[Callable[[], object], ...] = (
+    records_forget,
+    services.workers_forget,
+    previews_forget,
+    traffic_forget,
+    samples_forget,
+    aliases_mirror_due,
+)
 
 
 @app.task(name=queue.JOB_SWEEP)
@@ -29,9 +39,6 @@ def sweep_jobs() -> None:
 @guarded
 def tick() -> None:
     """Forget what is old: idempotency keys, previews, figures, samples, killed workers; give MLflow missed aliases."""
-    records_forget()
-    services.workers_forget()
-    previews_forget()
-    traffic_forget()
-    aliases_mirror_due()
-    samples_forget()
+    # Each by itself: what one cannot do now must not keep another from forgetting what it has promised to forget.
+    for sweep in _SWEEPS:
+        guarded(sweep)()

@@ -130,7 +130,8 @@ def artifact_path(job: Job, name: str) -> Path:
     entry = job.progress_detail.get("artifacts", {}).get(name)
     path = (root / entry["path"]).resolve() if entry else root
     if not path.is_file() or not path.is_relative_to(root):
-        raise NotFound(f"The job has no artifact “{name}”.", code="artifact_not_found")
+        hint = "Wait until the job has succeeded." if not job.finished_at else "See what kind of job it was."
+        raise NotFound(f"The job has no artifact “{name}”.", code="artifact_not_found", hint=hint)
     return path
 
 

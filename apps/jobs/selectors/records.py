@@ -59,7 +59,8 @@ def job_get(*, workspace: Workspace, public_id: str) -> Job:
     """The job of that id, or NotFound; another workspace's is not found either."""
     job = job_list(workspace=workspace).select_related("workspace").filter(public_id=public_id).first()
     if job is None:
-        raise NotFound(_("This workspace has no job “%(id)s”.") % {"id": public_id}, code="job_not_found")
+        message = _("This workspace has no job “%(id)s”.") % {"id": public_id}
+        raise NotFound(message, code="job_not_found", hint=_("See the list of jobs."))
     return job
 
 

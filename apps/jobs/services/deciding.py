@@ -33,12 +33,14 @@ def job_cancel(*, by: Identity, job: Job) -> Job:
             audit_record(by=by, action="job.cancel", target=f"#{job.number}", details={"id": job.public_id})
     job.refresh_from_db()
     if job.status in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.ERRORED):
-        raise Conflict(_("The job has ended already."), code="job_ended")
+        raise Conflict(_("The job has ended already."), code="job_ended", hint=_("There is nothing left to cancel."))
     return job
 
 
 def job_resume(*, by: Identity, job: Job) -> Job:
     """Queue a stopped job again; it goes on from its last checkpoint. Raises Conflict where there is none."""
+    if job.status == JobStatus.SUCCEEDED:
+        raise Conflict(_("The job has succeeded."), code="job_succeeded", hint=_("Clone it to run it again."))
     if not job_can_resume(job):
         raise Conflict(
             _("There is no checkpoint to go on from."),
@@ -85,7 +87,8 @@ def _queue_again(by: Identity, job: Job, reason: str, **fields: Any) -> Job:
             if job.status == JobStatus.SUCCEEDED:
                 hint = _("Clone it to run it again.")
                 raise Conflict(_("The job has succeeded."), code="job_succeeded", hint=hint)
-            raise Conflict(_("The job is queued or running already."), code="job_active")
+            hint = _("Cancel it first, or wait for its end.")
+            raise Conflict(_("The job is queued or running already."), code="job_active", hint=hint)
         _record(by, job, JobStatus(before), JobStatus.QUEUED, reason)
         queue.send_on_commit(queue.JOB_LOOK)
     job.refresh_from_db()

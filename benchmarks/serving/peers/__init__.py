@@ -72,14 +72,14 @@ def environment(peer: Peer, cache: Path) -> Path:
 class Server:
     """A peer that is running and answers."""
 
-    def __init__(self, peer: Peer, bundle: Path, cache: Path, scratch: Path) -> None:
+    def __init__(self, name: str, peer: Peer, bundle: Path, cache: Path, scratch: Path) -> None:
         python = environment(peer, cache)
         scratch.mkdir(parents=True)
         port = _free_port()
         app = [str(HERE / f"{peer.name}_app.py"), str(bundle), str(port), str(scratch)]
         quiet = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "ORT_DISABLE_TELEMETRY": "1"}
         own = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        self.name = peer.name
+        self.name = name
         self.url = f"http://127.0.0.1:{port}{peer.path}"
         self._log = (scratch / "log").open("w")
         self._process = subprocess.Popen(

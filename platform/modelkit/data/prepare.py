@@ -203,10 +203,17 @@ def _map(prepared: Prepared, sources: Sequence[Source], columns: Sequence[Column
                 missing=missing,
                 columns=", ".join(table.found.columns),
             )
+        choice = ", ".join(found.suggestions[missing][:8])
+        if missing in found.unlike:
+            message = say("No column of {file} looks like the {missing}.", file=table.found.file, missing=missing)
+            hint = say("Choose one of {columns} all the same, or upload a file with such a column.", columns=choice)
+        else:
+            message = say("It is not clear which column holds the {missing}.", missing=missing)
+            hint = say("Choose one of {columns}.", columns=choice)
         prepared.error = {
             "code": "mapping_needed",
-            "message": say("It is not clear which column holds the {missing}.", missing=missing),
-            "hint": say("Choose one of {columns}.", columns=", ".join(found.suggestions[missing][:8])),
+            "message": message,
+            "hint": hint,
             "field": f"mapping.{missing}",
         }
         prepared.status = "needs_mapping"

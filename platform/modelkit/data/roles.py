@@ -70,11 +70,15 @@ def profile_columns(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> li
 
 @dataclass(frozen=True)
 class RoleMapping:
-    """Role -> column; `missing` roles are required and unresolved, `suggestions` rank the columns for each of them."""
+    """Role -> column; `missing` roles are required and unresolved, `suggestions` rank the columns for each of them.
+
+    `unlike` are those of the missing roles that no column looks like.
+    """
 
     columns: dict[str, str]
     missing: tuple[str, ...] = ()
     suggestions: dict[str, list[str]] = field(default_factory=dict)
+    unlike: frozenset[str] = frozenset()
 
 
 def _plain(name: str) -> str:
@@ -136,10 +140,13 @@ def map_columns(profiles: Sequence[Profile], roles: Sequence[Column], declared: 
         fitting = [profile for profile in free() if _fits(profile, role)]
         if len(fitting) == 1 and role.required:
             mapped[role.role] = fitting[0].name
+    unlike = set()
     for role in [role for role in open_roles if role.role not in mapped and role.required]:
+        if not any(_fits(profile, role) for profile in free()):
+            unlike.add(role.role)
         ranked = sorted(free(), key=lambda profile: (not _fits(profile, role), -profile.filled))
         suggestions[role.role] = [profile.name for profile in ranked if profile.filled > 0]
-    return RoleMapping(mapped, tuple(suggestions), suggestions)
+    return RoleMapping(mapped, tuple(suggestions), suggestions, frozenset(unlike))
 
 
 def _fits(profile: Profile, role: Column) -> bool:

@@ -1,8 +1,10 @@
 """Batching that waits for nobody: what is queued when a slot is free is the next batch.
 
-Each slot is a thread that runs one batch at a time; a request larger than a batch is cut and takes turns with the
-others, so that it cannot hold them up. A lone caller's request runs on the event loop's own thread, which saves it two
-wake-ups. The queue is bounded by the time it would take. Does not know sockets or tasks.
+Each slot is a thread that runs one batch at a time and takes its share of what is at hand, no more: with eight callers
+and two slots, one would else go on running batches of seven while the other runs single texts. A request larger than a
+batch is cut and takes turns with the others, so that it cannot hold them up. A lone caller's request runs on the event
+loop's own thread, which saves it two wake-ups. The queue is bounded by the time it would take. Does not know sockets or
+tasks.
 """
 
 from __future__ import annotations
@@ -106,7 +108,7 @@ class Batcher:
         self._model = model
         self._max_batch = max_batch
         self._queue: deque[_Request] = deque()
-        self._queued = 0
+        self._queued = self._computing = 0
         self._slots = self._free = slots
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="slot")
         self._loop = asyncio.get_running_loop()
@@ -169,7 +171,8 @@ class Batcher:
 
     def _take(self) -> list[_Part]:
         parts: list[_Part] = []
-        room = self._max_batch
+        share = -(-(self._queued + self._computing) // self._slots)
+        room = min(self._max_batch, share)
         now = time.perf_counter()
         while room and self._queue:
             request = self._queue.popleft()
@@ -179,6 +182,7 @@ class Batcher:
             parts.append(_Part(request, request.taken, stop))
             room -= stop - request.taken
             self._queued -= stop - request.taken
+            self._computing += stop - request.taken
             request.taken = stop
             if stop < len(request.inputs):
                 self._queue.append(request)
@@ -197,6 +201,9 @@ class Batcher:
         self._running[slot] = time.perf_counter()
         try:
             return self._results(parts)
+        except Exception as error:  # a predictor's own fault must not cost the slot, nor leave its callers waiting
+            logger.exception("A batch of %d requests failed.", len(parts))
+            return [_Result(error=error) for _ in parts]
         finally:
             del self._running[slot]
 
@@ -249,16 +256,13 @@ class Batcher:
             outputs = self._model.postprocess(self._model.forward(batch), scores=scores)
             if len(outputs) != len(inputs):
                 raise RuntimeError(f"The predictor gave {len(outputs)} answers for {len(inputs)} inputs.")
+            model_ms = (time.perf_counter() - ready) * 1000
+            tokens = self._model.token_counts(batch)
         except Exception as error:
             logger.exception("A batch of %d inputs failed.", len(inputs))
             return _Result(error=error)
-        return _Result(
-            outputs,
-            preprocess_ms=(ready - begun) * 1000,
-            model_ms=(time.perf_counter() - ready) * 1000,
-            batch=len(inputs),
-            tokens=self._model.token_counts(batch),
-        )
+        preprocess_ms = (ready - begun) * 1000
+        return _Result(outputs, None, preprocess_ms, model_ms, len(inputs), tokens)
 
     def _finish(self, parts: list[_Part], results: list[_Result]) -> None:
         self._free += 1
@@ -272,6 +276,7 @@ class Batcher:
             answer.model_ms += result.model_ms
             answer.batch = max(answer.batch, result.batch)
             answer.tokens += sum(result.tokens)
+            self._computing -= part.stop - part.start
             request.finished += part.stop - part.start
             if request.finished == len(request.inputs):
                 self.in_flight -= 1

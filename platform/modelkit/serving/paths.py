@@ -106,13 +106,3 @@ class ServingPaths:
             raise PermissionError(f"{self.run} belongs to another user.")
         if self.run.parent != self.home.absolute():
             self.run.chmod(0o700)
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write beside, sync, rename: a reader sees the old file or the new one, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

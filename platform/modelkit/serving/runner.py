@@ -12,7 +12,6 @@ import contextlib
 import json
 import logging
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -25,6 +24,7 @@ from modelkit.errors import UserError
 from modelkit.serving import embedding, engines, oip
 from modelkit.serving.asked import unpack_inputs
 from modelkit.serving.batching import Answer, Batcher, InvalidInput
+from modelkit.serving.listening import Door, stop_signal
 from modelkit.serving.picks import pack_picks
 from modelkit.serving.plan import Runtime
 from modelkit.serving.wire import Ask, Cost, FrameProtocol, Reply, Status, reply_frame
@@ -155,11 +155,9 @@ class _Peer(FrameProtocol):
 class Served:
     """A runner that listens at a socket. Use `open`."""
 
-    def __init__(self, runner: Runner, socket: Path, server: asyncio.AbstractServer) -> None:
+    def __init__(self, runner: Runner, door: Door) -> None:
         self.runner = runner
-        self.socket = socket
-        self._server = server
-        self._identity = socket.stat().st_ino
+        self._door = door
 
     @classmethod
     async def open(cls, folder: Path, socket: Path, runtime: Runtime) -> Served:
@@ -167,30 +165,19 @@ class Served:
         # On a thread: where models live together, the others answer meanwhile.
         predictor = await asyncio.to_thread(_load, folder, runtime)
         runner = Runner(folder, predictor, runtime)
-        # Bound under another name and renamed, so that a socket seen is a socket that listens.
-        waiting = socket.with_suffix(".new")
-        waiting.unlink(missing_ok=True)
-        loop = asyncio.get_running_loop()
-        server = await loop.create_unix_server(lambda: _Peer(runner), str(waiting), backlog=128)
-        waiting.chmod(0o600)
-        waiting.replace(socket)
+        door = await Door.open(socket, lambda: _Peer(runner))
         logger.info("Answering for %s (%s) by %r.", runner.manifest.name, runner.manifest.precision, runtime)
-        return cls(runner, socket, server)
+        return cls(runner, door)
 
     @property
     def reachable(self) -> bool:
         """Whether the socket is still there and ours."""
-        try:
-            return self.socket.stat().st_ino == self._identity
-        except OSError:
-            return False
+        return self._door.ours
 
     async def close(self) -> None:
         """Stop listening and answer what has come."""
         self.runner.draining = True
-        self._server.close()
-        if self.reachable:
-            self.socket.unlink(missing_ok=True)
+        self._door.close()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + DRAIN_S
         # The front closes its connection after the last answer; a peer that never does is not waited for.
@@ -220,14 +207,6 @@ async def serve(folder: Path, socket: Path, runtime: Runtime) -> None:
             logger.warning("The socket is gone or another's; nobody can reach this runner, so it ends.")
             return
     await served.close()
-
-
-def stop_signal() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT."""
-    stop = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    return stop
 
 
 def arguments_parser() -> argparse.ArgumentParser:

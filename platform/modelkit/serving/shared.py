@@ -16,7 +16,8 @@ from pathlib import Path
 
 import orjson
 
-from modelkit.serving.runner import Served, arguments_parser, runtime_of, stop_signal, why_unloadable
+from modelkit.serving.listening import Door, stop_signal
+from modelkit.serving.runner import Served, arguments_parser, runtime_of, why_unloadable
 from modelkit.serving.wire import Ask, FrameProtocol, Reply, Status, reply_frame
 from modelkit.wording import pack
 
@@ -86,26 +87,12 @@ async def serve(control: Path) -> None:
     """Obey until SIGTERM, or until the control socket is gone or another's."""
     stop = stop_signal()
     models = _Models()
-    waiting = control.with_suffix(".new")
-    waiting.unlink(missing_ok=True)
-    door = await asyncio.get_running_loop().create_unix_server(lambda: _Control(models), str(waiting))
-    waiting.chmod(0o600)
-    identity = waiting.stat().st_ino
-    waiting.replace(control)
-    while not stop.is_set() and _is(control, identity):
+    door = await Door.open(control, lambda: _Control(models))
+    while not stop.is_set() and door.ours:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _LOOK_S)
     door.close()
-    if _is(control, identity):
-        control.unlink(missing_ok=True)
     await models.close()
-
-
-def _is(path: Path, identity: int) -> bool:
-    try:
-        return path.stat().st_ino == identity
-    except OSError:
-        return False
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
+import signal
 import statistics
 import sys
 import threading
@@ -28,6 +29,8 @@ from modelkit.wording import both, say
 
 #: Answers of an exact runtime may differ from the frozen ones by this much in a probability: rounding of float32.
 EXACT_DRIFT = 1e-3
+#: No measuring takes longer; the agent gives up at the same time.
+END_S = 120
 
 
 def measure(folder: Path, runtime: Runtime, goal: Goal, *, seconds: float) -> Candidate:
@@ -108,6 +111,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--goal", default="")
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args(arguments)
+    # Whoever waits for us may have been killed, and a model that hangs would stay for ever.
+    signal.alarm(END_S)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     found = measure(options.bundle, options.runtime, options.goal, seconds=options.seconds)
     sys.stdout.write(found.model_dump_json() + "\n")

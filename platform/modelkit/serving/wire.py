@@ -36,13 +36,12 @@ class Ask(IntEnum):
 
 
 class Status(IntEnum):
-    """How it went. `INVALID`: the caller's input; `BUSY`: queue full; `DRAINING`: ask another revision."""
+    """How it went. `INVALID`: the caller's input; `BUSY`: queue full."""
 
     OK = 0
     INVALID = 1
     BUSY = 2
     ERROR = 3
-    DRAINING = 4
 
 
 class Cost(NamedTuple):

@@ -20,7 +20,9 @@ COLUMN = "text"
 def _texts(model_input: Any) -> list[Any]:
     if isinstance(model_input, pd.DataFrame):
         if COLUMN in model_input.columns:
-            return list(model_input[COLUMN])
+            cells = list(model_input[COLUMN])
+            # MLflow makes of {"text": ["a", "b"]} one row whose cell is the list.
+            return cells[0] if len(cells) == 1 and isinstance(cells[0], list) else cells
         if len(model_input.columns) == 1:
             return list(model_input.iloc[:, 0])
         raise ValueError(f"The input needs a column {COLUMN!r}; it has {list(model_input.columns)}.")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from apps.accounts.models import ApiToken, Membership, Role, User, Workspace
 from tests.personas import Team, call
@@ -44,6 +46,12 @@ def test_a_token_is_shown_once(team: Team) -> None:
     row = ApiToken.objects.get(name="ci")
     client.post(f"/settings/tokens/{row.public_id}/revoke")
     assert call("GET", "/me", Authorization=f"Bearer {token[0]}").status_code == 401
+
+
+def test_a_token_that_has_ended_says_so(team: Team) -> None:
+    ApiToken.objects.filter(user=team.developer.user).update(expires_at=timezone.now() - timedelta(seconds=1))
+    page = team.developer.browser().get("/settings/tokens").content.decode()
+    assert ">ended<" in page
 
 
 def test_no_role_above_ones_own_is_offered(team: Team) -> None:

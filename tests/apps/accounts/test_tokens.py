@@ -10,9 +10,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from apps.accounts import selectors, services
+from apps.accounts import services
 from apps.accounts.models import ApiToken, AuditEntry, Membership, Role
 from apps.accounts.signals import tokens_changed
+from apps.deployments.keys import access_keys
 from tests.personas import Team, call
 
 
@@ -52,7 +53,7 @@ def test_a_token_follows_its_owner_down(team: Team) -> None:
 @pytest.mark.parametrize("ending", ["revoked", "expired", "left", "inactive"])
 def test_a_token_that_ended_opens_nothing(team: Team, ending: str) -> None:
     assert team.viewer.api("GET", "/me").status_code == 200
-    keys = len(selectors.serving_keys())
+    keys = len(access_keys())
     row = ApiToken.objects.get(user=team.viewer.user)
     if ending == "revoked":
         assert team.viewer.api("DELETE", f"/tokens/{row.public_id}").status_code == 204
@@ -64,7 +65,7 @@ def test_a_token_that_ended_opens_nothing(team: Team, ending: str) -> None:
         team.viewer.user.is_active = False
         team.viewer.user.save()
     assert team.viewer.api("GET", "/me").status_code == 401
-    assert len(selectors.serving_keys()) == keys - 1
+    assert len(access_keys()) == keys - 1
 
 
 def test_revoking_is_announced_and_repeatable(team: Team, django_capture_on_commit_callbacks: object) -> None:

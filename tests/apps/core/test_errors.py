@@ -44,6 +44,49 @@ def test_an_unknown_address(team: Team) -> None:
     error_of(call("GET", "/nothing"), 404, "not_found")
 
 
+def test_a_slash_at_the_end_changes_nothing(team: Team) -> None:
+    made = team.owner.api("POST", "/datasets/", {"name": "tickets", "task": "text_classification"})
+    assert made.status_code == 201, made.content
+    assert team.owner.api("GET", "/datasets/tickets/").json() == team.owner.api("GET", "/datasets/tickets").json()
+    error_of(call("GET", "/datasets/"), 401, "unauthenticated")
+    error_of(team.owner.api("GET", "/nothing/"), 404, "not_found")
+    error_of(team.owner.api("GET", "/"), 404, "not_found")
+
+
+JOB = {"kind": "train", "task": "text_classification", "dataset": "a@1", "base_model": "minilm-l6", "model_name": "m"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field", "says"),
+    [
+        ("/jobs", {**JOB, "dataset": "a"}, "dataset", "such as tickets@1"),
+        ("/jobs", {**JOB, "surprise": 1}, "surprise", "not permitted"),
+        ("/jobs", {**JOB, "budget_minutes": -1}, "budget_minutes", "greater than 0"),
+        ("/jobs", {key: value for key, value in JOB.items() if key != "model_name"}, "model_name", "required"),
+        ("/jobs", {**JOB, "kind": "teach"}, "kind", "'train', 'compress', 'predict'"),
+        ("/jobs", {}, "kind", "required"),
+        ("/base-models", {"source": {"kind": "hub", "repo": 1}}, "source.repo", "string"),
+        ("/base-models", {"source": {"kind": "post"}}, "source.kind", "'hub'"),
+        ("/base-models", {"source": {}}, "source.kind", "required"),
+        ("/endpoints/e/traffic", {"revisions": {"two": 100}}, "revisions.two", "integer"),
+        ("/endpoints", {"name": "e", "model": "nothing@1"}, "model", "no model named nothing"),
+    ],
+)  # fmt: skip
+def test_a_field_is_named_as_it_was_sent(team: Team, path: str, body: dict[str, Any], field: str, says: str) -> None:
+    answer = team.owner.api("PATCH" if path.endswith("traffic") else "POST", path, body)
+    error = answer.json()["error"]
+    assert answer.status_code in {404, 422}
+    assert list(error["fields"]) == [field]
+    assert says in error["fields"][field]
+
+
+@pytest.mark.parametrize("path", ["/jobs/abcdefabcdef", "/jobs/abcdefabcdef/logs", "/tasks/magic", "/endpoints/e"])
+def test_what_is_not_there_comes_with_a_hint(team: Team, path: str) -> None:
+    answer = team.owner.api("GET", path)
+    assert answer.status_code == 404
+    assert answer.json()["error"]["hint"]
+
+
 def test_a_wrong_method_names_the_right_ones(team: Team) -> None:
     answer = team.owner.api("PUT", "/tokens", {})
     error_of(answer, 405, "method_not_allowed")

@@ -77,6 +77,15 @@ def test_a_request_that_does_not_fit_is_refused(
     assert uploads.sent == []
 
 
+@pytest.mark.parametrize(("header", "found"), [("none", False), ("False", False), ("true", True), ("infer", True)])
+def test_a_header_is_declared_in_the_words_of_other_tools(uploads: Uploads, header: str, found: bool) -> None:
+    rows = "text,label\n" + "".join(f"some words {number},{'ab'[number % 2]}\n" for number in range(40))
+    version = uploads.make("words", {"file": ("a.csv", rows)}, header=header)
+    assert version["status"] == "ready", version["error"]
+    assert version["detected"]["files"][0]["header"] is found
+    assert version["rows"] == (40 if found else 41)
+
+
 def test_datasets_are_named_strictly(uploads: Uploads) -> None:
     create = uploads.person.api
     for name in ("", "Upper", "-x", "a b", "é", "x" * 64):
@@ -98,7 +107,8 @@ def test_fixes_are_checked(uploads: Uploads, tickets: Callable[[], str]) -> None
         response = api("POST", "/datasets/good/versions", body)
         return response.status_code, response.json()["error"]
 
-    assert fix({"from": 1, "fixes": ["paint_it_blue"]})[1]["fields"].keys() == {"fixes"}
+    unknown = fix({"from": 1, "fixes": ["paint_it_blue"]})[1]
+    assert (unknown["code"], unknown["fields"].keys()) == ("unknown_fix", {"fixes"})
     assert fix({"from": 1, "fixes": []})[0] == 422
     assert fix({"from": 1})[1]["fields"].keys() == {"fixes"}
     assert fix({"from": 1, "fixes": ["drop_leaks"], "x": 1})[0] == 422

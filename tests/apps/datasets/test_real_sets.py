@@ -92,3 +92,18 @@ def test_thucnews_dropped_as_three_files(uploads: Uploads, shared_data: Path) ->
     assert version["status"] == "ready", version["error"]
     assert version["splits"]["test"] == 10000
     assert "entertainment" in version["labels"]
+
+
+def test_a_table_of_numbers_is_told_that_it_holds_no_text(uploads: Uploads, shared_data: Path) -> None:
+    version = uploads.make("wine", {"file": ("wine.csv", shared_data / "winequality" / "winequality-red.csv")})
+    assert (version["status"], version["error"]["code"]) == ("needs_mapping", "mapping_needed")
+    assert version["error"]["message"] == "No column of wine.csv looks like the text."
+    assert "upload a file with such a column" in version["error"]["hint"]
+    assert version["error"]["field"] == "mapping.text"
+
+
+def test_a_table_with_several_possible_classes_asks_which(uploads: Uploads, shared_data: Path) -> None:
+    version = uploads.make("titanic", {"file": ("titanic.csv", shared_data / "titanic" / "titanic.csv")})
+    assert (version["status"], version["error"]["code"]) == ("needs_mapping", "mapping_needed")
+    assert version["error"]["message"] == "It is not clear which column holds the label."
+    assert "Survived" in version["error"]["hint"]

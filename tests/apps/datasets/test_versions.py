@@ -79,6 +79,12 @@ def test_a_mapping_lets_a_waiting_version_go_on_and_makes_a_new_one_of_a_done_on
     api = uploads.person.api
     bad = api("PUT", "/datasets/u/versions/1/mapping", {"mapping": {"text": "answer", "tone": "x"}})
     assert (bad.status_code, list(bad.json()["error"]["fields"])) == (422, ["mapping.tone"])
+    unknown = api("PUT", "/datasets/u/versions/1/mapping", {"mapping": {"text": "nothing"}})
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (422, "unknown_column")
+    assert list(unknown.json()["error"]["fields"]) == ["mapping.text"]
+    twice = api("PUT", "/datasets/u/versions/1/mapping", {"mapping": {"text": "answer", "label": "answer"}})
+    assert (twice.status_code, twice.json()["error"]["code"]) == (422, "column_twice")
+    assert uploads.version("u", 1) == waiting
     assert api("PUT", "/datasets/u/versions/1/mapping", {"mapping": {"text": "answer"}}).json()["version"] == 1
     uploads.work()
     ready = uploads.version("u", 1)

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from apps.accounts.models import Workspace
+from apps.deployments import selectors, services
+from apps.deployments.models import Endpoint, Revision
 from apps.registry.models import ModelVersion
 from apps.registry.services import model_version_publish
 from tests.modelkit.serving.toys import Host, make_bundle
+from tests.personas import Team
 
 VersionMake = Callable[..., ModelVersion]
 
@@ -57,6 +61,16 @@ def version_make(home: Path) -> VersionMake:
         )
 
     return make
+
+
+@pytest.fixture
+def endpoint(team: Team, version_make: VersionMake) -> Endpoint:
+    """An endpoint whose first revision, of intents@1, is live; intents@2 is published."""
+    for number in (1, 2):
+        version_make(team.workspace, number)
+    made = services.endpoint_create(by=team.developer.identity, name="intents", model="intents@1")
+    Revision.objects.filter(endpoint=made).update(status="live", live_at=timezone.now())
+    return selectors.endpoint_by_name(team.workspace, made.name)
 
 
 @pytest.fixture

@@ -118,6 +118,7 @@ def test_it_rises_step_by_step_to_the_whole_traffic(team: Team, endpoint: Endpoi
         reports.look()
     canary = Canary.objects.get()
     assert canary.status == "promoted"
+    assert canary.reason == ("No bound broke in 3 steps, while it answered 450 requests and the stable revision 900.")
     assert weights(endpoint) == {2: 100}
     assert [step["share"] for step in canary.passed] == [5, 25, 50]
     assert canary.passed[0]["requests"] == {"stable": 300, "canary": 150}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -128,6 +130,31 @@ def test_the_openapi_document_of_a_stopped_endpoint_is_refused_by_name(
 def test_try_it_says_when_the_serving_port_is_down(team: Team, endpoint: Endpoint, settings: object) -> None:
     settings.SERVING_INTERNAL_URL = "http://127.0.0.1:9"  # type: ignore[attr-defined]
     answer = team.viewer.browser().post("/endpoints/intents/try", {"text": "card"}, headers={"HX-Request": "true"})
+    assert b"does not answer" in answer.content
+
+
+class _Proxy(BaseHTTPRequestHandler):
+    """Something on the way to the serving port that has an opinion of its own."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        body = b'["bad gateway"]'
+        self.send_response(502)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Said nowhere."""
+
+
+def test_try_it_says_when_something_else_answers(team: Team, endpoint: Endpoint, settings: object) -> None:
+    with HTTPServer(("127.0.0.1", 0), _Proxy) as proxy:
+        settings.SERVING_INTERNAL_URL = f"http://127.0.0.1:{proxy.server_port}"  # type: ignore[attr-defined]
+        thread = threading.Thread(target=proxy.handle_request)
+        thread.start()
+        answer = team.viewer.browser().post("/endpoints/intents/try", {"text": "card"}, headers={"HX-Request": "true"})
+        thread.join(30)
     assert b"does not answer" in answer.content
 
 

@@ -14,16 +14,6 @@ from tests.apps.deployments.conftest import VersionMake
 from tests.personas import Team
 
 
-@pytest.fixture
-def endpoint(team: Team, version_make: VersionMake) -> Endpoint:
-    """`intents` with version 1 live and version 2 published."""
-    version_make(team.workspace, 1)
-    version_make(team.workspace, 2)
-    made = services.endpoint_create(by=team.developer.identity, name="intents", model="intents@1")
-    live(made, 1)
-    return again(made)
-
-
 def live(endpoint: Endpoint, number: int) -> None:
     from django.utils import timezone
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from apps.core.errors import Conflict, Invalid
 from apps.deployments import selectors, services, shadows
@@ -18,15 +17,6 @@ from apps.deployments.watching import traffic_watch
 from tests.apps.deployments.conftest import VersionMake
 from tests.modelkit.serving.toys import Host, wait_until
 from tests.personas import Team
-
-
-@pytest.fixture
-def endpoint(team: Team, version_make: VersionMake) -> Endpoint:
-    for number in (1, 2):
-        version_make(team.workspace, number)
-    made = services.endpoint_create(by=team.developer.identity, name="intents", model="intents@1")
-    Revision.objects.filter(endpoint=made).update(status="live", live_at=timezone.now())
-    return again(made)
 
 
 def again(endpoint: Endpoint) -> Endpoint:

@@ -70,6 +70,9 @@ def test_offsets_and_the_installations_time_zone(team: Team, endpoint: Endpoint,
     report(endpoint, {1: 100}, NOON)
     assert answered(team, "2026-11-17T20:00:00%2B08:00")["revisions"]
     assert not answered(team, "2026-11-17T19:59:59%2B08:00")["revisions"]
+    # Few callers escape the plus sign, which then means a space.
+    assert answered(team, "2026-11-17T20:00:00+08:00")["revisions"]
+    assert not answered(team, "2026-11-17T19:59:59+0800")["revisions"]
     settings.TIME_ZONE = "Asia/Shanghai"
     assert answered(team, "2026-11-17T20:00")["revisions"]
     assert not answered(team, "2026-11-17T19:59")["revisions"]

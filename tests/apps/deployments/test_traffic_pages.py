@@ -8,24 +8,13 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from apps.deployments import selectors, services
 from apps.deployments.canaries import canary_look
 from apps.deployments.models import Canary, Endpoint, Revision, ShadowCount, ShadowDifference, ShadowSummary
 from modelkit.serving.plan import ObservedSet
-from tests.apps.deployments.conftest import VersionMake
 from tests.personas import Team
 
 BOUNDS = {"min_requests": "100", "max_error_increase": "0.01", "max_p95_ratio": "1.5", "max_distance": "0.1"}
 CANARY = {"candidate": "intents@2", "name": "candidate", "steps": "10, 50, 100", "step_s": "60", **BOUNDS}
-
-
-@pytest.fixture
-def endpoint(team: Team, version_make: VersionMake) -> Endpoint:
-    for number in (1, 2):
-        version_make(team.workspace, number)
-    made = services.endpoint_create(by=team.developer.identity, name="intents", model="intents@1")
-    Revision.objects.filter(endpoint=made).update(status="live", live_at=timezone.now())
-    return selectors.endpoint_by_name(team.workspace, "intents")
 
 
 def tab(team: Team, name: str, **query: str) -> str:

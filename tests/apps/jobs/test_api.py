@@ -110,9 +110,10 @@ def test_verbs_that_do_not_fit_the_state_are_conflicts(ready: Any) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, code)
     assert ready.developer.api("DELETE", path).status_code == 409
     Job.objects.filter(pk=job.pk).update(status="succeeded")
-    for verb, code in (("cancel", "job_ended"), ("retry", "job_succeeded")):
+    for verb, code in (("cancel", "job_ended"), ("retry", "job_succeeded"), ("resume", "job_succeeded")):
         answer = ready.developer.api("POST", f"{path}/{verb}")
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, code)
+        assert answer.json()["error"]["hint"]
 
 
 def test_retry_forgets_what_was_and_resume_keeps_it(ready: Any) -> None:

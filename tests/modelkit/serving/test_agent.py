@@ -334,6 +334,32 @@ def test_a_damaged_desired_set_changes_nothing_and_is_reported(host: Host, first
     wait_until(lambda: not host.observed().problem, what="the recovery")
 
 
+def test_a_disk_that_refuses_ends_nothing_that_serves(host: Host, first: Path, second: Path) -> None:
+    """Folders in the place of its files refuse the agent's writing as a full disk does."""
+    host.apply(running("intents", revision(1, first)))
+    host.wait_for("intents", "live")
+    refusing = (host.paths.state, host.paths.observed, host.paths.routing)
+    with host.client() as client:
+
+        def answered_by() -> int:
+            answer = client.post("/predict/intents", json={"inputs": ["card"]})
+            assert answer.status_code == 200
+            return int(answer.json()["revision"])
+
+        for path in refusing:
+            path.unlink()
+            path.mkdir()
+        host.apply(running("intents", revision(2, second)))
+        wait_until(lambda: "and is tried again" in host.agent_log(), what="the line in the log")
+        assert answered_by() == 1
+        for path in refusing:
+            path.rmdir()
+        wait_until(lambda: answered_by() == 2, what="the traffic at the second revision")
+    host.wait_for("intents", "live", active=2)
+    assert host.agent is not None
+    assert host.agent.poll() is None
+
+
 def test_a_new_key_works_and_a_revoked_one_stops_working(host: Host, first: Path) -> None:
     endpoint = running("intents", revision(1, first))
     host.apply(endpoint)

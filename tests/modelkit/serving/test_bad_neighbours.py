@@ -144,6 +144,25 @@ def test_two_hundred_slow_callers_harm_nobody(host: Host) -> None:
             connection.close()
 
 
+ENDLESS = {
+    "header": head("/predict/intents")[:-2] + b"x-a: ",
+    "name of a header": head("/predict/intents")[:-2],
+    "trailer": head("/predict/intents", "transfer-encoding: chunked") + b"0\r\nx-a: ",
+    "extension of a chunk": head("/predict/intents", "transfer-encoding: chunked") + b"5;",
+}
+
+
+@pytest.mark.parametrize("part", ENDLESS)
+def test_what_never_ends_is_refused_before_it_fills_the_memory(host: Host, part: str) -> None:
+    with neighbour(host), connect(host) as connection:
+        connection.sendall(ENDLESS[part])
+        # Ten times what is read before it is refused, and less than what is thrown away after that.
+        for _ in range(80):
+            connection.sendall(b"a" * 4096)
+        answer = connection.recv(65536)
+    assert statuses(answer) == [431]
+
+
 def test_a_half_closed_connection_still_gets_its_answer(host: Host) -> None:
     with neighbour(host), connect(host) as connection:
         connection.sendall(whole("/predict/intents", b'{"inputs":["{sleep} refund"]}'))

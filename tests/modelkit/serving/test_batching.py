@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from modelkit.serving.batching import Answer, Batcher, InvalidInput
 
 
@@ -66,6 +68,24 @@ def test_what_queues_while_the_slot_is_busy_is_one_batch() -> None:
         assert batcher.in_flight == batcher.queued_inputs == 0
 
     asyncio.run(scenario())
+
+
+def test_each_slot_takes_its_share() -> None:
+    """Of eight texts each of two slots runs four: one request's as well as eight callers'."""
+
+    async def scenario(requests: list[list[str]]) -> list[int]:
+        model = Echo()
+        model.gate.clear()
+        batcher = Batcher(model, slots=2)
+        waiting = [asyncio.create_task(ask(batcher, inputs)) for inputs in requests]
+        await asyncio.sleep(0.05)
+        model.gate.set()
+        await asyncio.gather(*waiting)
+        return sorted(model.sizes)
+
+    assert asyncio.run(scenario([list("abcdefgh")])) == [4, 4]
+    # The first two find nobody else there; of the six that wait, nobody takes all.
+    assert asyncio.run(scenario([[text] for text in "abcdefgh"])) == [1, 1, 2, 4]
 
 
 def test_a_large_request_is_cut_keeps_its_order_and_lets_others_through() -> None:
@@ -196,5 +216,28 @@ def test_a_predictor_that_loses_an_answer_is_an_error_not_a_shift() -> None:
     async def scenario() -> None:
         answer = await ask(Batcher(Short(), slots=1), ["a", "b"])
         assert isinstance(answer.error, RuntimeError)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("method", ["token_counts", "uncut_token_counts"])
+def test_a_predictor_that_cannot_count_tokens_costs_no_slot(method: str) -> None:
+    """Its requests fail, and the next ones find every slot free."""
+
+    def fail(_inputs: object) -> list[int]:
+        raise RuntimeError("no counts")
+
+    async def scenario() -> None:
+        model = Echo()
+        batcher = Batcher(model, slots=1)
+        setattr(model, method, fail)
+        for _ in range(3):
+            future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            assert batcher.submit(["text"], future.set_result, max_tokens=5)
+            answer = await asyncio.wait_for(future, 10)
+            assert isinstance(answer.error, RuntimeError)
+        delattr(model, method)
+        assert labels(await asyncio.wait_for(ask(batcher, ["text"]), 10)) == ["text"]
+        assert batcher.in_flight == batcher.queued_inputs == 0
 
     asyncio.run(scenario())

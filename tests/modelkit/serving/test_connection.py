@@ -1,4 +1,4 @@
-"""A connection whose handler fails: its caller is told so and let go, and the failure is in the log."""
+"""Connections without endpoints: one whose handler fails, and more of them than the port can hold."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 import json
 import logging
 import socket
+from pathlib import Path
 
 import pytest
 
+from modelkit.serving.front.app import Front
 from modelkit.serving.front.http import Connection
 from modelkit.serving.front.problem import Problem
 from modelkit.serving.front.request import Request
@@ -17,11 +19,12 @@ from modelkit.serving.front.request import Request
 class Failing:
     """Fails while the headers are judged, or while the request is answered."""
 
-    max_connections = 10
-
     def __init__(self, where: str) -> None:
         self.connections: set[Connection] = set()
         self._where = where
+
+    def has_room(self) -> bool:
+        return True
 
     def admit(self, request: Request, connection: Connection) -> Problem | None:
         if self._where == "admit":
@@ -57,3 +60,48 @@ def test_a_failure_of_ours_is_500_and_not_the_callers_mistake(where: str, caplog
     assert b"connection: close" in head
     assert json.loads(body)["error"]["code"] == "internal"
     assert "asked to fail" in caplog.text
+
+
+LIVE = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+def test_a_full_port_lets_the_longest_idle_caller_go_and_refuses_where_nobody_is_idle(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        front = Front(tmp_path / "routing.json", max_connections=3)
+        server = await asyncio.get_running_loop().create_server(lambda: Connection(front), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+
+        async def ask(sent: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            return reader, writer
+
+        async def answer(reader: asyncio.StreamReader) -> bytes:
+            head = await reader.readuntil(b"\r\n\r\n")
+            return head + await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+
+        callers = []
+        for _ in range(3):
+            callers.append(await ask(LIVE))
+            await answer(callers[-1][0])
+        newest = await ask(LIVE)
+        assert (await answer(newest[0])).startswith(b"HTTP/1.1 200 ")
+        assert await callers[0][0].read() == b""
+        living = [*callers[1:], newest]
+        for reader, writer in living:
+            writer.write(LIVE + LIVE[:20])
+            await answer(reader)
+        refused = await ask(LIVE)
+        told = await refused[0].read()
+        assert told.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 1" in told
+        assert json.loads(told.partition(b"\r\n\r\n")[2])["error"]["code"] == "too_many_connections"
+        living[0][1].write(LIVE[20:])
+        assert (await answer(living[0][0])).startswith(b"HTTP/1.1 200 ")
+        again = await ask(LIVE)
+        assert (await answer(again[0])).startswith(b"HTTP/1.1 200 ")
+        for _, writer in (*callers, newest, refused, again):
+            writer.close()
+        server.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))

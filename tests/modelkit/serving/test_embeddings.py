@@ -29,6 +29,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         )
         for name in ("intents", "small", "old"):
             running_host.wait_for(name, "live")
+        running_host.wait_for("private", "live", workspace=OTHER_WORKSPACE)
         yield running_host
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +56,15 @@ def test_listing_engines_imports_none_of_them() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
+    """By itself it sends an event with each import and keeps an identity in the home folder."""
+    code = (
+        "import sys, modelkit, openvino; from openvino.tools.ovc import telemetry_utils;"
+        "print(telemetry_utils.tm.__name__, any(name.startswith('openvino_telemetry.') for name in sys.modules))"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["openvino.tools.ovc.telemetry_stub", "False"]
+    assert list(tmp_path.iterdir()) == []

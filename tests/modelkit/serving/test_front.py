@@ -41,6 +41,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         )
         running_host.wait_for("intents", "live")
         running_host.wait_for("small", "live")
+        running_host.wait_for("private", "live", workspace=OTHER_WORKSPACE)
         yield running_host
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from typing import Any
 
 import pytest
 
 from modelkit.bundle import Manifest
+from modelkit.serving.agent import golden
 from modelkit.serving.agent.golden import verdict
 from modelkit.serving.plan import GoldenReplay, Runtime
 
@@ -46,3 +49,25 @@ def test_the_first_few_answers_of_a_variant_are_judged_by_their_drift() -> None:
 )
 def test_lower_precision_may_drift_a_little_more_and_change_few_labels(agree: int, drift: float, passes: bool) -> None:
     assert (verdict(replay(agree, drift), manifest(), Runtime(engine="openvino", precision="bf16")) == "") is passes
+
+
+@pytest.mark.parametrize(
+    "told", [b"", b"nonsense\r\n\r\n", b'HTTP/1.1 503 No\r\ncontent-length: 28\r\n\r\n{"error": {"message": "no"}}']
+)
+def test_a_front_that_goes_away_meanwhile_is_no_verdict(told: bytes) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def front() -> None:
+        connection, _ = listener.accept()
+        connection.recv(65536)
+        connection.sendall(told)
+        connection.close()
+
+    thread = threading.Thread(target=front)
+    thread.start()
+    try:
+        with pytest.raises((golden.Interrupted, ConnectionError)):
+            golden._post_all(listener.getsockname()[1], "/predict/intents", {}, ["card"], 1)
+    finally:
+        thread.join()
+        listener.close()

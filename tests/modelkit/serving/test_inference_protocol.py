@@ -46,6 +46,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
             stopped("resting", revision(1, folder / "first")),
         )
         running_host.wait_for("intents", "live")
+        running_host.wait_for("private", "live", workspace=OTHER_WORKSPACE)
         with running_host.client() as caller:
             for number in (1, 2):
                 ready = f"/v2/models/intents/versions/{number}/ready"

@@ -142,7 +142,7 @@ def test_a_damaged_file_of_keys_changes_nothing(shared: Host) -> None:
     good = shared.paths.keys.read_bytes()
     log = shared.paths.logs / "front.log"
     shared.paths.keys.write_text("{")
-    wait_until(lambda: "keys cannot be read" in log.read_text(), what="the line in the log")
+    wait_until(lambda: "keys.json cannot be read" in log.read_text(), what="the line in the log")
     assert shared.predict("intents").status_code == 200
     shared.paths.keys.write_bytes(good)
     state(shared)

@@ -8,13 +8,22 @@ import signal
 from pathlib import Path
 
 import httpx
+import pytest
 
+from modelkit.serving.agent.company import Company
+from modelkit.serving.paths import ServingPaths
 from modelkit.serving.plan import Runtime
-from tests.modelkit.serving.toys import TOKEN, WORKSPACE, Host, revision, running, wait_until
+from modelkit.serving.wire import Ask, Status, ask
+from tests.modelkit.serving.toys import PLUGIN, TOKEN, WORKSPACE, Host, revision, running, wait_until
 
 
 def gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
+
+
+def starts(host: Host, name: str) -> int:
+    """How often a runner of the first revision has begun to answer, whether it still does or sleeps again."""
+    return host.paths.log(WORKSPACE, name, 1).read_text().count("Answering for")
 
 
 # --- replicas ---
@@ -68,11 +77,13 @@ def test_a_runner_that_takes_too_much_memory_is_started_anew_and_others_go_on(ho
     host.wait_for("greedy", "live")
     host.wait_for("modest", "live")
     pid, other = host.pid_of("greedy", 1), host.pid_of("modest", 1)
-    assert host.predict("greedy", "{grow}").status_code == 200
+    # The ceiling may be seen before the answer is written; asked again, the next runner grows as well.
+    assert host.predict("greedy", "{grow}").status_code in (200, 503)
     wait_until(lambda: gone(pid), what="the end of the greedy runner")
     wait_until(lambda: host.predict("greedy").status_code == 200, what="its return")
     assert host.pid_of("modest", 1) == other
-    assert host.revision("greedy").restarts == 1
+    # The report may be behind what callers see.
+    wait_until(lambda: host.revision("greedy").restarts >= 1, what="the report of a restart")
     assert "MB of memory, of 250 MB" in host.agent_log()
 
 
@@ -106,7 +117,7 @@ def test_an_idle_endpoint_sleeps_and_the_first_request_wakes_it_and_waits(host: 
     assert seen.status == "live"
     answers = [host.predict("intents") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 200]
-    assert host.pid_of("intents", 1) != pid
+    assert starts(host, "intents") > 1
 
 
 def test_many_callers_wake_a_sleeper_once(host: Host, first: Path) -> None:
@@ -122,7 +133,30 @@ def test_many_callers_wake_a_sleeper_once(host: Host, first: Path) -> None:
             return [answer.status_code for answer in await asyncio.gather(*asked)]
 
     assert asyncio.run(scenario()) == [200] * 20
-    assert len(host.revision("intents").pids) == 1
+    assert starts(host, "intents") == 2
+
+
+def test_one_that_cannot_be_woken_says_so_and_comes_back_with_its_bundle(host: Host, first: Path) -> None:
+    host.apply(running("intents", revision(1, first), idle_s=1))
+    host.wait_for("intents", "live")
+    wait_until(lambda: host.revision("intents").status == "asleep" and not host.revision("intents").pids, what="sleep")
+    away = first.rename(first.with_name("away"))
+    answer = host.predict("intents")
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "runner_down"
+    assert answer.headers["retry-after"]
+    assert "manifest.json" in wait_until(lambda: host.revision("intents").reason, what="the reason")
+    away.rename(first)
+    wait_until(lambda: host.predict("intents").status_code == 200, what="its return", timeout_s=60)
+
+
+def test_a_wish_from_before_its_sleep_does_not_wake_it(host: Host, first: Path) -> None:
+    host.apply(running("intents", revision(1, first), idle_s=1))
+    host.wait_for("intents", "live")
+    wish = Path(f"{host.paths.socket(WORKSPACE, 'intents', 1)}.wake")
+    wish.touch()
+    wait_until(lambda: host.revision("intents").status == "asleep" and not host.revision("intents").pids, what="sleep")
+    assert not wish.exists()
 
 
 def test_a_sleeper_stays_asleep_over_the_agents_death_and_wakes_after(host: Host, first: Path) -> None:
@@ -136,7 +170,7 @@ def test_a_sleeper_stays_asleep_over_the_agents_death_and_wakes_after(host: Host
 
 
 def test_a_busy_endpoint_does_not_fall_asleep(host: Host, first: Path) -> None:
-    host.apply(running("intents", revision(1, first), idle_s=1), running("clock", revision(1, first), idle_s=1))
+    host.apply(running("intents", revision(1, first), idle_s=3), running("clock", revision(1, first), idle_s=3))
     host.wait_for("intents", "live")
     host.wait_for("clock", "live")
     pid = host.pid_of("intents", 1)
@@ -179,7 +213,7 @@ def test_a_shared_process_that_dies_comes_back_with_all_its_models(host: Host, f
     os.kill(pid, signal.SIGKILL)
     for name in ("a", "b"):
         wait_until(lambda name=name: host.predict(name).status_code == 200, what=f"the return of {name}")
-    assert host.pid_of("a", 1) == host.pid_of("b", 1) != pid
+    wait_until(lambda: host.pid_of("a", 1) == host.pid_of("b", 1) != pid, what="the report of one process for both")
 
 
 def test_a_shared_process_is_adopted_by_the_next_agent(host: Host, first: Path, second: Path) -> None:
@@ -193,9 +227,34 @@ def test_a_shared_process_is_adopted_by_the_next_agent(host: Host, first: Path, 
 
 
 def test_one_that_shares_may_sleep_while_the_other_answers(host: Host, first: Path, second: Path) -> None:
-    host.apply(running("a", revision(1, first), shared=True, idle_s=1), running("b", revision(1, second), shared=True))
+    host.apply(running("a", revision(1, first), shared=True, idle_s=3), running("b", revision(1, second), shared=True))
     host.wait_for("b", "live")
     wait_until(lambda: host.revision("a").status == "asleep", what="sleep")
     assert host.predict("b").status_code == 200
     assert host.predict("a").status_code == 200
     assert host.pid_of("a", 1) == host.pid_of("b", 1)
+
+
+def test_who_comes_while_the_last_one_goes_finds_a_process(
+    tmp_path: Path, first: Path, second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shared process ends with the last model: one that comes at that moment must not go down with it."""
+    monkeypatch.setenv("TUNEYARD_PLUGINS", str(PLUGIN))
+    paths = ServingPaths(tmp_path / "home")
+    paths.ensure()
+    going, coming = (paths.socket(WORKSPACE, name, 1) for name in ("a", "b"))
+
+    async def scenario() -> None:
+        company = Company(paths)
+        try:
+            await company.load(going, ["--bundle", str(first), "--socket", str(going)], timeout_s=60)
+            leaving = asyncio.create_task(company.unload(going))
+            await asyncio.sleep(0)
+            await company.load(coming, ["--bundle", str(second), "--socket", str(coming)], timeout_s=60)
+            await leaving
+            reply = await ask(str(coming), Ask.PREDICT, b'["refund please"]', timeout_s=30)
+            assert reply.status is Status.OK
+        finally:
+            await company.unload(coming)
+
+    asyncio.run(scenario())

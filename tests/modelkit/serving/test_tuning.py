@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -105,3 +106,14 @@ def test_an_engine_that_is_not_here_fails_the_revision_by_name(host: Host, first
     host.apply(running("intents", revision(1, first).model_copy(update={"runtime": Runtime(engine="warp_drive")})))
     seen = host.wait_for("intents", "failed")
     assert "no engine warp_drive" in seen.revisions[0].reason
+
+
+def test_measuring_that_nobody_waits_for_any_more_ends_by_itself(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "stuck", load_s=3600)
+    program = (
+        "from modelkit.serving import tune; tune.END_S = 1; "
+        f"tune.main(['--bundle', {str(tmp_path / 'stuck')!r}, '--runtime', '{{}}'])"
+    )
+    environment = {**os.environ, "TUNEYARD_PLUGINS": str(PLUGIN)}
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, timeout=60, check=False)
+    assert ended.returncode == -signal.SIGALRM

@@ -47,12 +47,13 @@ def make_bundle(
     golden_bias: float | None = None,
     task: str = "toy_words",
     embedding_width: int = len(LABELS),
+    golden_also: tuple[str, ...] = (),
     **weights: Any,
 ) -> bundle.Manifest:
     """A sealed toy bundle. A `golden_bias` other than `bias` freezes answers that the model does not give."""
     folder.mkdir(parents=True)
     (folder / "weights.json").write_text(json.dumps({"bias": bias, **weights}))
-    inputs = [f"{label} {label} please" for label in LABELS] + ["nothing known"]
+    inputs = [f"{label} {label} please" for label in LABELS] + ["nothing known", *golden_also]
     outputs = [_answer(text, bias if golden_bias is None else golden_bias) for text in inputs]
     (folder / bundle.GOLDEN).write_text(bundle.Golden(inputs=inputs, outputs=outputs).model_dump_json())
     manifest = bundle.Manifest(
@@ -199,9 +200,11 @@ class Host:
     def endpoint(self, name: str, workspace: str = WORKSPACE) -> ObservedEndpoint | None:
         return next((e for e in self.observed().endpoints if e.key == (workspace, name)), None)
 
-    def wait_for(self, name: str, status: str, *, active: int | None = None) -> ObservedEndpoint:
+    def wait_for(
+        self, name: str, status: str, *, active: int | None = None, workspace: str = WORKSPACE
+    ) -> ObservedEndpoint:
         def look() -> ObservedEndpoint | None:
-            seen = self.endpoint(name)
+            seen = self.endpoint(name, workspace)
             fits = seen is not None and seen.status == status and active in (None, seen.active_revision)
             return seen if fits else None
 

@@ -45,6 +45,7 @@ def test_mlflow_opens_a_bundle_and_gives_its_answers(
         model = mlflow.pyfunc.load_model(info.model_uri)
         texts = ["parcel late", "订 单", "reset my password"]
         given = model.predict(pd.DataFrame({"text": texts}))
+        assert model.predict({"text": texts}).equals(given)
     finally:
         mlflow.set_tracking_uri(before)
     expected = open_predictor(instant.outcome.bundle).predict(texts)

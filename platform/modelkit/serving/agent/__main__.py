@@ -7,22 +7,19 @@ import asyncio
 import fcntl
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 
 from modelkit.serving.agent.keeper import PortInUse
 from modelkit.serving.agent.supervise import Agent
+from modelkit.serving.listening import stop_signal
 from modelkit.serving.paths import ServingPaths
 
 logger = logging.getLogger("modelkit.serving.agent")
 
 
 async def _run(paths: ServingPaths, host: str, port: int, threads: int) -> None:
-    stop = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    await Agent(paths, host=host, port=port, threads=threads).run(stop)
+    await Agent(paths, host=host, port=port, threads=threads).run(stop_signal())
 
 
 def main(arguments: list[str] | None = None) -> int:

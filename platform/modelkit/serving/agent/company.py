@@ -34,7 +34,7 @@ class Company:
         self._log = paths.logs / "shared.log"
         self._process: Process | None = None
         self._members: set[Path] = set()
-        self._starting = asyncio.Lock()
+        self._changing = asyncio.Lock()
 
     def adopt(self, process: Process, socket: Path) -> None:
         """Take over the process of the last agent for a model that still answers in it."""
@@ -43,8 +43,9 @@ class Company:
 
     async def load(self, socket: Path, arguments: list[str], *, timeout_s: float) -> Process:
         """Start the process if it does not run, and load a model in it. Raises CannotJoin, OSError."""
-        process = await self._ensure()
+        # Counted before the process is there: what comes must not meet the end of what goes.
         self._members.add(socket)
+        process = await self._ensure()
         reply = await ask(str(self._control), Ask.LOAD, json.dumps(arguments).encode(), timeout_s=timeout_s)
         if reply.status is not Status.OK:
             raise CannotJoin(unpack(json.loads(reply.body)))
@@ -53,24 +54,30 @@ class Company:
     async def unload(self, socket: Path) -> None:
         """Let a model answer what it has and go; the process goes with the last one."""
         self._members.discard(socket)
-        process = self._process
-        if process is None or not process.alive():
-            return
-        if self._members:
-            try:
-                await ask(str(self._control), Ask.UNLOAD, str(socket).encode(), timeout_s=_UNLOAD_TIMEOUT_S)
-            except OSError:
-                logger.warning("The process that models share does not answer; one of them stays loaded.")
-            return
+        async with self._changing:
+            process = self._process
+            if process is None or not process.alive():
+                return
+            if not self._members:
+                await self._end(process)
+                return
+        try:
+            await ask(str(self._control), Ask.UNLOAD, str(socket).encode(), timeout_s=_UNLOAD_TIMEOUT_S)
+        except OSError:
+            logger.warning("The process that models share does not answer; one of them stays loaded.")
+
+    async def _end(self, process: Process) -> None:
         process.terminate()
         until = time.monotonic() + _UNLOAD_TIMEOUT_S
         while process.alive() and time.monotonic() < until:
             await asyncio.sleep(0.02)
         process.kill()
+        # Also while it is only about to be gone: whoever comes next gets another one.
+        self._process = None
         self._control.unlink(missing_ok=True)
 
     async def _ensure(self) -> Process:
-        async with self._starting:
+        async with self._changing:
             if self._process is not None and self._process.alive():
                 return self._process
             self._control.unlink(missing_ok=True)

@@ -41,6 +41,10 @@ class GoldenFailed(Exception):
     """The model could not be asked; the message says why."""
 
 
+class Interrupted(GoldenFailed):
+    """Who was asked went away; another try may go better."""
+
+
 def compare(expected: Sequence[dict[str, Any]], given: Sequence[dict[str, Any]]) -> GoldenReplay:
     """Agreement of labels and the largest drift of a probability; a missing class counts as drift 1."""
     if len(expected) != len(given):
@@ -118,7 +122,8 @@ def _post_all(port: int, path: str, headers: dict[str, str], inputs: list[Any], 
             answer = connection.getresponse()
             data = orjson.loads(answer.read())
             if answer.status != 200:
-                raise GoldenFailed(
+                failure = Interrupted if answer.status == 503 else GoldenFailed
+                raise failure(
                     say(
                         "The live endpoint answered {status}: {error}",
                         status=answer.status,
@@ -132,7 +137,7 @@ def _post_all(port: int, path: str, headers: dict[str, str], inputs: list[Any], 
             given.extend(data["outputs"])
         return given
     except (http.client.HTTPException, orjson.JSONDecodeError) as error:
-        raise GoldenFailed(
+        raise Interrupted(
             say("The live endpoint gave no answer that can be read: {error}", error=repr(error))
         ) from error
     finally:

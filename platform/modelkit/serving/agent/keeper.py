@@ -9,7 +9,7 @@ import time
 
 import orjson
 
-from modelkit.serving.agent.processes import Process, adopt, spawn
+from modelkit.serving.agent.processes import Process, adopt, found, spawn
 from modelkit.serving.agent.state import SavedFront
 from modelkit.serving.paths import ServingPaths
 from modelkit.serving.plan import EndpointCounters, ObservedFront, RevisionTally
@@ -23,6 +23,8 @@ _LOOK_EVERY_S = 1.0
 _MAX_MISSED_LOOKS = 5
 #: Until a new front must answer. On a busy machine its imports take longer than the looks that a running one may miss.
 _START_TIMEOUT_S = 60.0
+#: A front without a state answers what it has; the port is dead meanwhile.
+_STRAY_S = 1.0
 
 
 class PortInUse(Exception):
@@ -64,6 +66,17 @@ class FrontKeeper:
         else:
             process.kill()
 
+    async def end_stray(self) -> None:
+        """End a front that answers at our control socket though no state tells of it: it would hold the port."""
+        try:
+            reply = await ask(str(self._paths.control), Ask.RELOAD, timeout_s=2.0)
+            process = found(int(orjson.loads(reply.body)["pid"]))
+        except (OSError, ValueError, KeyError):
+            return
+        if process is not None:
+            logger.warning("A front with pid %d is left that no state tells of; it is replaced.", process.pid)
+            await _end(process, _STRAY_S)
+
     def saved(self) -> SavedFront:
         return SavedFront(
             process=self._process.identity if self._process is not None else None, host=self._host, port=self.port
@@ -102,11 +115,7 @@ class FrontKeeper:
         if self._look is not None:
             self._look.cancel()
         if self._process is not None:
-            self._process.terminate()
-            until = time.monotonic() + deadline_s
-            while self._process.alive() and time.monotonic() < until:
-                await asyncio.sleep(0.02)
-            self._process.kill()
+            await _end(self._process, deadline_s)
         if self._listener is not None:
             self._listener.close()
         self.healthy = False
@@ -164,3 +173,13 @@ class FrontKeeper:
                 logger.error("The front no longer answers and is ended.")
                 self._missed = 0
                 self._process.kill()
+
+
+async def _end(process: Process, deadline_s: float) -> None:
+    process.terminate()
+    until = time.monotonic() + deadline_s
+    while process.alive() and time.monotonic() < until:
+        await asyncio.sleep(0.02)
+    process.kill()
+    while process.alive():
+        await asyncio.sleep(0.01)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 from pydantic import BaseModel, ConfigDict
@@ -72,11 +73,17 @@ def adopt(identity: ProcessId | None) -> Process | None:
     return Process(identity) if identity is not None and is_alive(identity) else None
 
 
+def found(pid: int) -> Process | None:
+    """The process of that id, which the caller has just heard from."""
+    try:
+        return adopt(ProcessId(pid=pid, started_at=psutil.Process(pid).create_time()))
+    except psutil.Error:
+        return None
+
+
 def spawn(module: str, arguments: list[str], *, log: Path, pass_fds: tuple[int, ...] = ()) -> Process:
     """Start `python -m module` in a session of its own, so that it outlives us; its output goes to `log`."""
-    if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
-        log.replace(log.with_name(log.name + ".1"))
-    with log.open("ab") as output:
+    with _output(log) as output:
         child = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
@@ -89,19 +96,18 @@ def spawn(module: str, arguments: list[str], *, log: Path, pass_fds: tuple[int, 
     return Process(ProcessId(pid=child.pid, started_at=psutil.Process(child.pid).create_time()), child)
 
 
+def _output(log: Path) -> BinaryIO:
+    """The log, the last one moved aside when it is long; nowhere where a full disk refuses it."""
+    try:
+        if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
+            log.replace(log.with_name(log.name + ".1"))
+        return log.open("ab")
+    except OSError:
+        return Path(os.devnull).open("ab")
+
+
 def environment() -> dict[str, str]:
     """That of every process that computes."""
     # One inference thread per slot is our choice; OpenMP and BLAS must not add their own.
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     return {**os.environ, **threads, "PYTHONUNBUFFERED": "1"}
-
-
-def tail(path: Path, lines: int) -> list[str]:
-    """The last lines of a log; empty when there is none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 400 * lines))
-            return file.read().decode(errors="replace").splitlines()[-lines:]
-    except OSError:
-        return []

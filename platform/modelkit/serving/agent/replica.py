@@ -14,7 +14,8 @@ import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from modelkit.serving.agent.company import CannotJoin, Company
-from modelkit.serving.agent.processes import Process, ProcessId, adopt, spawn, tail
+from modelkit.serving.agent.processes import Process, ProcessId, adopt, spawn
+from modelkit.serving.files import tail
 from modelkit.serving.runner import EXIT_UNLOADABLE
 from modelkit.serving.wire import Ask, ask
 from modelkit.wording import both, said_by, say, unpack
@@ -111,7 +112,8 @@ class Replica:
         return True
 
     def begin(self) -> None:
-        """Start it in the background; `watch` sees when that failed."""
+        """Start it in the background; when that fails `reason` says why, and `watch` tries again."""
+        self.reason = ""
         self._task = asyncio.create_task(self._restart(0.0))
 
     def watch(self) -> None:

@@ -40,6 +40,9 @@ from modelkit.wording import both, said_by, say
 
 logger = logging.getLogger("modelkit.serving.agent")
 
+#: Whatever is killed while a revision comes up must not cost the deployment.
+_ATTEMPTS = 3
+
 #: Runs the golden set through the live path; given by the agent, who owns the front.
 LiveReplay = Callable[["Revision"], Awaitable[GoldenReplay]]
 
@@ -96,6 +99,11 @@ class Revision:
         """Where it answers, or will when it has been woken."""
         answering = [str(replica.socket) for replica in self._replicas if replica.ready]
         return tuple(answering) or (str(self._replicas[0].socket),)
+
+    @property
+    def _wish(self) -> Path:
+        """The file by which the front asks that it be woken."""
+        return Path(f"{self._replicas[0].socket}.wake")
 
     @property
     def runtime(self) -> Runtime:
@@ -198,6 +206,8 @@ class Revision:
             self._leaving.append(self._replicas.pop())
         if self._is_idle():
             logger.info("%s: falls asleep; the next request wakes it.", self.name)
+            # Before the front is told: a wish from now on is meant, one left from the last waking is not.
+            self._wish.unlink(missing_ok=True)
             self.asleep = True
 
     def settle(self) -> None:
@@ -237,11 +247,15 @@ class Revision:
     async def _bring_up(self) -> None:
         begun = time.monotonic()
         try:
-            await self._load()
-            direct = await golden.replay_runner(Path(self.spec.bundle), self._replicas[0].socket)
-            self._judge(direct)
-            self.golden = await self._live_replay(self)
-            self._judge(self.golden)
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    await self._load_and_check()
+                    break
+                except (ConnectionError, golden.Interrupted) as error:
+                    if attempt == _ATTEMPTS:
+                        raise
+                    logger.warning("%s: interrupted while it was checked (attempt %d): %s", self.name, attempt, error)
+                    await self._replicas[0].end(1.0)
         except (CannotStart, golden.GoldenFailed, OSError, ValueError) as error:
             await self._fail(said_by(error))
         except Exception as error:
@@ -252,6 +266,14 @@ class Revision:
             self._used_at = time.monotonic()
             self.phase = "checked"
             logger.info("%s: checked after %.2f s.", self.name, self.started_s)
+
+    async def _load_and_check(self) -> None:
+        """Raises ConnectionError, golden.Interrupted when the runner or the front died meanwhile."""
+        await self._load()
+        direct = await golden.replay_runner(Path(self.spec.bundle), self._replicas[0].socket)
+        self._judge(direct)
+        self.golden = await self._live_replay(self)
+        self._judge(self.golden)
 
     async def _load(self) -> None:
         """Check every file while the runner already loads them: nobody is answered before both are done."""
@@ -303,17 +325,19 @@ class Revision:
     def _watch_sleep(self) -> None:
         """The front leaves a file beside the socket when somebody asks."""
         first = self._replicas[0]
-        wish = Path(f"{first.socket}.wake")
-        if not self._waking and wish.exists():
-            self._waking = True
-            first.begin()
-        elif self._waking:
-            if first.ready:
-                self.asleep = self._waking = False
-                self._used_at = time.monotonic()
-                wish.unlink(missing_ok=True)
-            else:
-                first.watch()
+        if not self._waking:
+            # A runner that still ends must be gone before its place is taken; one that was not told to end just stays.
+            if self._wish.exists() and not self._ending:
+                self._waking = True
+                if not first.ready:
+                    first.begin()
+        elif first.ready or first.reason:
+            # One that cannot be woken is no sleeper any more: whoever waits is told so, and it is tried anew, as any.
+            self.asleep = self._waking = False
+            self._used_at = time.monotonic()
+            self._wish.unlink(missing_ok=True)
+        else:
+            first.watch()
 
     def _replica(self, index: int) -> Replica:
         return Replica(

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from modelkit.serving.agent.processes import ProcessId
-from modelkit.serving.paths import write_atomic
+from modelkit.serving.files import write_atomic
 from modelkit.serving.plan import DesiredRevision, GoldenReplay, Limits, Placement, Tuning
 
 logger = logging.getLogger("modelkit.serving.agent")

@@ -7,21 +7,20 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from modelkit.serving.agent import golden, state
 from modelkit.serving.agent.company import Company
-from modelkit.serving.agent.keeper import FrontKeeper
+from modelkit.serving.agent.keeper import FrontKeeper, PortInUse
 from modelkit.serving.agent.revision import Revision
 from modelkit.serving.agent.routing import routing_table
 from modelkit.serving.agent.state import SavedEndpoint, SavedState
 from modelkit.serving.agent.vitals import vitals
 from modelkit.serving.difference import Action, Actual, Drain, Forget, Point, Start, plan
-from modelkit.serving.paths import ServingPaths, write_atomic
+from modelkit.serving.files import Watched, stamp, write_atomic
+from modelkit.serving.paths import ServingPaths
 from modelkit.serving.plan import (
     DesiredEndpoint,
     DesiredRevision,
@@ -42,6 +41,7 @@ logger = logging.getLogger("modelkit.serving.agent")
 TICK_S = 0.05
 REPORT_EVERY_S = 1.0
 VITALS_EVERY_S = 2.0
+_COMPLAIN_EVERY_S = 10.0
 _STOP_S = 8.0
 _FRONT_WAIT_S = 30.0
 
@@ -72,9 +72,8 @@ class Agent:
         self._token_hash = hashlib.sha256(self._token.encode()).hexdigest()
         self._endpoints: dict[EndpointKey, EndpointState] = {}
         self._desired = DesiredSet()
-        self._desired_mtime_ns = 0
+        self._desired_file = Watched(paths.desired, DesiredSet)
         self._desired_read = False
-        self._problem = ""
         self._generation = self._saved.routing_generation
         self._routed = b""
         self._confirmed = False
@@ -82,15 +81,22 @@ class Agent:
         self._reported = ObservedSet()
         self._reported_at = 0.0
         self._looked_at = 0.0
+        self._complained_at = float("-inf")
+        #: Of the files as we wrote them: what somebody else did to them is undone in the next pass.
+        self._routing_stamp = stamp(paths.routing)
+        self._state_stamp = stamp(paths.state)
 
     # --- the loop ---
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then end the front and every runner. Raises PortInUse."""
+        if self._saved.front.process is None:
+            await self._front.end_stray()
+        self._sweep()
         self._readopt()
         try:
             while not stop.is_set():
-                await self._pass()
+                await self._pass_or_complain()
                 try:
                     await asyncio.wait_for(stop.wait(), TICK_S)
                 except TimeoutError:
@@ -98,16 +104,44 @@ class Agent:
         finally:
             await self._end()
 
+    async def _pass_or_complain(self) -> None:
+        """What fails now, as on a full disk, is tried again in the next pass: what answers must not end for it."""
+        try:
+            await self._pass()
+        except PortInUse:
+            raise
+        except Exception as error:
+            self._complain(error)
+
     async def _pass(self) -> None:
         self._read_desired()
-        self._front.watch()
-        for revision in list(self._revisions()):
-            revision.watch()
+        self._attempt(self._front.watch)
+        self._attempt(self._watch_revisions)
         if self._desired_read:
             await self._act()
-        self._save()
+        self._attempt(self._save)
         self._look_at_runners()
-        self._report()
+        self._attempt(self._report)
+
+    def _attempt(self, step: Callable[[], object]) -> bool:
+        """Take a step that a full disk or a want of descriptors may refuse: the other steps of the pass come after."""
+        try:
+            step()
+        except OSError as error:
+            self._complain(error)
+            return False
+        return True
+
+    def _complain(self, error: Exception) -> None:
+        now = time.monotonic()
+        if now - self._complained_at >= _COMPLAIN_EVERY_S:
+            self._complained_at = now
+            # A full disk is the installation's, and its traceback tells nothing more.
+            logger.error("This failed and is tried again: %s", error, exc_info=not isinstance(error, OSError))
+
+    def _watch_revisions(self) -> None:
+        for revision in list(self._revisions()):
+            revision.watch()
 
     async def _act(self) -> None:
         self._adopt_settings()
@@ -169,21 +203,9 @@ class Agent:
     # --- what is desired ---
 
     def _read_desired(self) -> None:
-        try:
-            mtime_ns = self._paths.desired.stat().st_mtime_ns
-            if mtime_ns == self._desired_mtime_ns:
-                return
-            self._desired = DesiredSet.model_validate_json(self._paths.desired.read_bytes())
-        except FileNotFoundError:
-            return
-        except (OSError, ValidationError) as error:
-            self._problem = f"The desired set cannot be read, so the last one holds: {str(error)[:300]}"
-            logger.error(self._problem)
-            self._desired_mtime_ns = mtime_ns
-            return
-        self._desired_mtime_ns = mtime_ns
-        self._desired_read = True
-        self._problem = ""
+        desired = self._desired_file.read()
+        if desired is not None:
+            self._desired, self._desired_read = desired, True
 
     def _wanted(self, key: EndpointKey) -> DesiredEndpoint | None:
         return next((endpoint for endpoint in self._desired.endpoints if endpoint.key == key), None)
@@ -230,7 +252,7 @@ class Agent:
         until = time.monotonic() + _FRONT_WAIT_S
         while not await self._push_routing():
             if time.monotonic() > until:
-                raise golden.GoldenFailed(say("The front does not answer, so the live path could not be checked."))
+                raise golden.GoldenFailed(say("The front took over no new routing table; the agent's log says why."))
             await asyncio.sleep(0.05)
         workspace, name = revision.key
         return await golden.replay_live(
@@ -243,19 +265,18 @@ class Agent:
         )
 
     async def _push_routing(self) -> bool:
-        """Write the routing table if it changed; True once the front serves by it."""
+        """Write the routing table if it changed. True once the front serves by it, else it is to be tried again."""
         async with self._routing_lock:
             table = routing_table(self._desired, self._endpoints, internal=self._token_hash)
             content = table.model_dump_json().encode()
-            if content == self._routed:
+            if content == self._routed and stamp(self._paths.routing) == self._routing_stamp:
                 return self._confirmed or await self._confirm()
+            numbered = table.model_copy(update={"generation": self._generation + 1}).model_dump_json().encode()
+            if not self._attempt(lambda: write_atomic(self._paths.routing, numbered)):
+                return False
             self._generation += 1
             self._confirmed = False
-            write_atomic(
-                self._paths.routing,
-                table.model_copy(update={"generation": self._generation}).model_dump_json().encode(),
-            )
-            self._routed = content
+            self._routed, self._routing_stamp = content, stamp(self._paths.routing)
             return await self._confirm()
 
     async def _confirm(self) -> bool:
@@ -263,6 +284,19 @@ class Agent:
         return self._confirmed
 
     # --- memory and report ---
+
+    def _sweep(self) -> None:
+        """Take away the sockets that our state does not know: a runner that nobody can reach ends by itself."""
+        known = {
+            self._paths.socket(endpoint.workspace, endpoint.name, revision.spec.number, replica)
+            for endpoint in self._saved.endpoints
+            for revision in endpoint.revisions
+            for replica in range(len(revision.processes))
+        }
+        for socket in self._paths.run.glob("r-*.sock"):
+            if socket not in known:
+                logger.warning("%s belongs to no revision that our state knows; its runner is let go.", socket.name)
+                socket.unlink(missing_ok=True)
 
     def _readopt(self) -> None:
         self._front.readopt(self._saved.front)
@@ -294,9 +328,9 @@ class Agent:
             for key, endpoint in self._endpoints.items()
         )
         current = SavedState(routing_generation=self._generation, front=self._front.saved(), endpoints=endpoints)
-        if current != self._saved:
+        if current != self._saved or stamp(self._paths.state) != self._state_stamp:
             state.save(self._paths.state, current)
-            self._saved = current
+            self._saved, self._state_stamp = current, stamp(self._paths.state)
 
     def _look_at_runners(self) -> None:
         if time.monotonic() - self._looked_at >= VITALS_EVERY_S:
@@ -311,7 +345,7 @@ class Agent:
             endpoints=tuple(self._observe(key, endpoint) for key, endpoint in sorted(self._endpoints.items())),
             counters=self._front.counters,
             tallies=self._front.tallies,
-            problem=self._problem,
+            problem=self._desired_file.problem,
         )
         if observed == self._reported and now - self._reported_at < REPORT_EVERY_S:
             return
@@ -357,6 +391,6 @@ class Agent:
         logger.info("Stopping the front and %d runners.", sum(1 for _ in self._revisions()))
         await self._front.end(_STOP_S)
         await asyncio.gather(*(revision.end(_STOP_S) for revision in self._revisions()), return_exceptions=True)
-        self._save()
+        self._attempt(self._save)
         self._reported_at = 0.0
-        self._report()
+        self._attempt(self._report)

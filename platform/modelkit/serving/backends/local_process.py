@@ -14,7 +14,8 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from modelkit.serving.paths import ServingPaths, write_atomic
+from modelkit.serving.files import tail, write_atomic
+from modelkit.serving.paths import ServingPaths
 from modelkit.serving.plan import DesiredSet, KeySet, KeyUsage, ObservedSet
 
 _CAPABILITIES = frozenset(("traffic_split", "golden_replay", "drain", "metrics"))
@@ -96,13 +97,7 @@ class LocalProcess:
 
     def logs(self, workspace: str, name: str, revision: int, *, lines: int = 200) -> list[str]:
         """The last lines of a revision's runner."""
-        try:
-            with self._paths.log(workspace, name, revision).open("rb") as file:
-                file.seek(0, 2)
-                file.seek(max(0, file.tell() - 400 * lines))
-                return file.read().decode(errors="replace").splitlines()[-lines:]
-        except OSError:
-            return []
+        return tail(self._paths.log(workspace, name, revision), lines)
 
     def remove(self, workspace: str, name: str) -> None:
         """Drop one endpoint from the stated set; nothing happens when it is not in it."""

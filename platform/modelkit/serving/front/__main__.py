@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
+import resource
 import socket
 import sys
 from pathlib import Path
@@ -16,8 +16,10 @@ import orjson
 import uvloop
 
 from modelkit.serving.front.app import Front
+from modelkit.serving.front.aside import Aside
 from modelkit.serving.front.http import Connection
 from modelkit.serving.journal import Journal
+from modelkit.serving.listening import Door, stop_signal
 from modelkit.serving.wire import Ask, FrameProtocol, Reply, Status, reply_frame
 
 logger = logging.getLogger("modelkit.serving.front")
@@ -25,6 +27,10 @@ logger = logging.getLogger("modelkit.serving.front")
 DRAIN_S = 5.0
 #: How often the keys are looked at: a revoked one is refused within this and the way of its file.
 KEYS_EVERY_S = 0.1
+#: Connections of callers, and descriptors that are kept for runners, files and the agent.
+MAX_CONNECTIONS = 4000
+_KEPT_DESCRIPTORS = 256
+_DESCRIPTORS = MAX_CONNECTIONS + _KEPT_DESCRIPTORS
 
 
 class _Control(FrameProtocol):
@@ -49,40 +55,40 @@ async def serve(
     listener: socket.socket, routing_file: Path, control: Path, journal: Journal, *, control_url: str
 ) -> None:
     """Serve until SIGTERM, then answer what has come."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
-    front = Front(routing_file, control_url=control_url)
+    stop = stop_signal()
+    # A quarter where the system is mean: a front without descriptors could reach no runner.
+    descriptors = _descriptors()
+    most = max(descriptors - _KEPT_DESCRIPTORS, descriptors // 4)
+    front = Front(routing_file, control_url=control_url, max_connections=most)
     front.reload()
-    server = await loop.create_server(lambda: Connection(front), sock=listener, backlog=1024)
-    control.unlink(missing_ok=True)
-    side_door = await loop.create_unix_server(lambda: _Control(front), str(control))
-    control.chmod(0o600)
-    identity = control.stat().st_ino
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(front), sock=listener, backlog=1024)
+    side_door = await Door.open(control, lambda: _Control(front))
     logger.info("Serving on %s.", listener.getsockname()[:2])
     watching = asyncio.create_task(_watch_keys(front))
-    writing: asyncio.Task[None] | None = None
+    # While a disk hangs, slices grow longer and callers do not notice.
+    figures, usage = Aside(), Aside()
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 1.0)
-        front.tick()
-        await front.keep_usage()
-        # One writer at a time: while a disk hangs, slices grow longer and callers do not notice.
-        if writing is None or writing.done():
-            writing = asyncio.create_task(asyncio.to_thread(journal.write, front.counters.roll()))
-        if not stop.is_set() and not _still_ours(control, identity):
+        try:
+            front.tick()
+        except Exception:
+            # Whatever it was, the requests are answered beside it.
+            logger.exception("A tick failed; the next comes in a second.")
+        if not usage.busy:
+            usage.start(front.keep_usage())
+        if not figures.busy:
+            figures.start(asyncio.to_thread(journal.write, front.counters.roll()))
+        if not stop.is_set() and not side_door.ours:
             logger.warning("The control socket is gone or another's: this front was replaced, so it ends.")
             break
     server.close()
     side_door.close()
-    if _still_ours(control, identity):
-        control.unlink(missing_ok=True)
     await front.drain(DRAIN_S)
     watching.cancel()
+    await usage.finished()
     await front.keep_usage()
-    if writing is not None:
-        await writing
+    await figures.finished()
     await asyncio.to_thread(journal.write, front.counters.roll(end=True))
 
 
@@ -92,11 +98,14 @@ async def _watch_keys(front: Front) -> None:
         front.keys.reload()
 
 
-def _still_ours(path: Path, identity: int) -> bool:
-    try:
-        return path.stat().st_ino == identity
-    except OSError:
-        return False
+def _descriptors() -> int:
+    """How many files and sockets this process may have open: what the system allows, not what it begins with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return _DESCRIPTORS
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 def main(arguments: list[str] | None = None) -> int:

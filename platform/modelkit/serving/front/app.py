@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic import ValidationError
 
+from modelkit.serving.files import Watched
 from modelkit.serving.front import describe, exposition
 from modelkit.serving.front.contenders import Contenders
 from modelkit.serving.front.control import ControlPlane, check_load, not_settled, settled
@@ -24,7 +24,9 @@ from modelkit.serving.front.links import Link
 from modelkit.serving.front.mirror import Mirror
 from modelkit.serving.front.problem import (
     FAILED,
+    FULL,
     NOT_FOUND,
+    NOT_LOADED,
     UNAUTHENTICATED,
     Problem,
     Refused,
@@ -32,7 +34,6 @@ from modelkit.serving.front.problem import (
     invalid,
     method_not_allowed,
     other_endpoint,
-    unavailable,
 )
 from modelkit.serving.front.request import Request
 from modelkit.serving.front.samples import Samples
@@ -95,11 +96,10 @@ class Front:
     """
 
     def __init__(self, routing_file: Path, *, control_url: str = "", max_connections: int = 4000) -> None:
-        self._file = routing_file
+        self._file = Watched(routing_file, RoutingTable)
         self._control = ControlPlane(control_url)
         self._tasks: set[asyncio.Task[None]] = set()
         self.keys = KeyRing(routing_file.with_name("keys.json"), routing_file.with_name("key-usage.json"))
-        self._mtime_ns = 0
         self.max_connections = max_connections
         self.connections: set[Connection] = set()
         self.links: dict[str, Link] = {}
@@ -114,42 +114,50 @@ class Front:
         self.table = Table(RoutingTable(), self.links, self.contenders)
         self.loaded = False
 
+    def has_room(self) -> bool:
+        """Whether a connection may stay; for one of a busy port the longest idle one goes."""
+        if len(self.connections) < self.max_connections:
+            return True
+        idle = min((c for c in self.connections if c.idle), key=lambda c: c.deadline, default=None)
+        if idle is None:
+            self.counters.strangers[FULL.status] = self.counters.strangers.get(FULL.status, 0) + 1
+            return False
+        self.connections.discard(idle)
+        idle.close()
+        return True
+
     # --- the table ---
 
     def reload(self) -> int:
         """Read `routing.json` if it changed; a damaged one is ignored. Returns the generation in use."""
         self.keys.reload()
-        try:
-            mtime_ns = self._file.stat().st_mtime_ns
-            if mtime_ns == self._mtime_ns:
-                return self.table.generation
-            routing = RoutingTable.model_validate_json(self._file.read_bytes())
-        except FileNotFoundError:
+        routing = self._file.read()
+        if routing is None:
             return self.table.generation
-        except (OSError, ValidationError) as error:
-            logger.error("The routing table cannot be read and the last one stays: %s", error)
-            return self.table.generation
-        self._mtime_ns = mtime_ns
         self.table = Table(routing, self.links, self.contenders)
-        self.counters.keep(self.table.endpoints)
+        self.counters.keep({key: endpoint.by_number for key, endpoint in self.table.endpoints.items()})
         self.samples.keep(self.table.endpoints)
         self.loaded = True
         return self.table.generation
 
     def tick(self) -> None:
-        """About once a second: time-outs, and the table in case nobody told us that it changed."""
+        """About once a second: time-outs, lost links, and the table in case nobody told us that it changed."""
         self.reload()
         now = time.monotonic()
         for link in list(self.links.values()):
+            link.wake()
             for caller in link.expire(now):
                 caller.timed_out()
+            # A runner that came back is up before anybody asks it something.
+            if not link.asleep:
+                link.open()
         self.mirror.flush()
         for connection in list(self.connections):
             connection.expire(now)
         self.samples.flush()
 
     async def keep_usage(self) -> None:
-        """Write down what keys have used, on a thread; with `tick`, so that a kill loses a second of it."""
+        """Write down what keys have used, on a thread; about once a second, so that a kill loses no more of it."""
         content = self.keys.usage()
         if content is not None:
             await asyncio.to_thread(self.keys.write, content)
@@ -178,13 +186,17 @@ class Front:
         while self.connections and time.monotonic() < until:
             await asyncio.sleep(0.02)
         await self.samples.close()
-        self.mirror.close()
+        await self.mirror.close()
 
     # --- Handler ---
 
     def identify(self, request: Request) -> Credential | None:
         """Whose key the request carries, if it is valid now."""
         return self.keys.find(request.headers.get(b"authorization"), self.table.internal)
+
+    def _unknown_key(self) -> Problem:
+        """Before the keys were read nobody can be told from a stranger, so nobody is called one."""
+        return UNAUTHENTICATED if self.keys.loaded else NOT_LOADED
 
     def admit(self, request: Request, connection: Connection) -> Problem | None:
         """Decide by the headers alone: address, key, method, size."""
@@ -218,7 +230,7 @@ class Front:
     def _admit_workspace(self, request: Request, method: str, action: str) -> Problem | None:
         key = self.identify(request)
         if key is None:
-            return UNAUTHENTICATED
+            return self._unknown_key()
         if request.method != method:
             return method_not_allowed(method)
         if action == "embeddings":
@@ -248,7 +260,7 @@ class Front:
     def _admit_endpoint(self, request: Request, action: str, name: str, version: int | None) -> Problem | None:
         key = self.identify(request)
         if key is None:
-            return UNAUTHENTICATED
+            return self._unknown_key()
         workspace = key.workspace
         if key.endpoint is not None and key.endpoint != name:
             return other_endpoint(key.endpoint)
@@ -263,6 +275,8 @@ class Front:
             pinned = int(revision) if revision.isdigit() else version
         endpoint = self.table.endpoints.get((workspace, name))
         known = endpoint is not None and (version is None or version in {t.revision.number for t in endpoint.weighted})
+        if endpoint is None and not self.loaded:
+            return NOT_LOADED
         if endpoint is None or not known:
             return _no_endpoint(name if version is None else f"{name}, version {version}")
         if action in _ASKS_MODEL:
@@ -320,7 +334,7 @@ class Front:
             return
         call.endpoint = self.table.endpoints.get((call.workspace, dialect.model))
         if call.endpoint is None:
-            connection.refuse(request, _no_endpoint(dialect.model))
+            connection.refuse(request, _no_endpoint(dialect.model) if self.loaded else NOT_LOADED)
         elif len(request.body) > call.endpoint.limits.max_bytes:
             connection.refuse(request, body_too_large(call.endpoint.limits.max_bytes))
         elif (refusal := call.key.admit(call.endpoint.name, call.endpoint.limits.rate_per_minute)) is not None:
@@ -377,7 +391,7 @@ class Front:
         if call.action == "/v2/health/ready":
             if self.loaded:
                 return {"ready": True}
-            return unavailable("not_ready", "There is no routing table yet.", "Try again soon.", retry_after_s=1)
+            return NOT_LOADED
         if call.endpoint is None:
             return self._list(request, call)
         # The endpoint as it is now, not as it was when the headers came.

@@ -4,16 +4,18 @@ are shown.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Mapping
 
 from modelkit.serving.journal import SLICE_S, Slice
+from modelkit.serving.plan import EndpointKey
 from modelkit.serving.tally import BOUNDS_MS, Tally, quantile, summed
 from modelkit.serving.wire import Cost
 
-#: The last minute, beside the slice that is being counted.
-_RECENT = 60 // SLICE_S
+#: What quantiles are told of, beside the slice that is being counted.
+_RECENT_S = 60
 
 
 class Series:
@@ -22,7 +24,7 @@ class Series:
     def __init__(self) -> None:
         self.now = Tally()
         self._before = Tally()
-        self._recent: deque[tuple[int, Tally]] = deque(maxlen=_RECENT)
+        self._recent: deque[tuple[int, Tally]] = deque(maxlen=_RECENT_S // SLICE_S)
 
     def observe(self, status: int, latency_ms: float, inputs: int, cost: Cost, code: str = "") -> None:
         """Count one request; `code` is that of its error."""
@@ -50,6 +52,10 @@ class Series:
         parts = (self._before, self.now)
         return sum(t.requests for t in parts), sum(t.errors for t in parts), sum(t.rejected for t in parts)
 
+    def is_silent(self, after: int) -> bool:
+        """Whether nothing was counted after the slice that began then."""
+        return not self.now.requests and (not self._recent or self._recent[-1][0] <= after)
+
     def recent(self, after: int) -> list[int]:
         """Latency buckets from `after` until now, as far as the last minute reaches."""
         parts = [tally.latency for at, tally in self._recent if at > after]
@@ -58,6 +64,8 @@ class Series:
 
 #: `(workspace, endpoint, revision)`; revision 0 counts what was refused before one was chosen.
 SeriesKey = tuple[str, str, int]
+#: Requests, errors and rejected, as of `Series.counts`.
+_NOTHING = (0, 0, 0)
 
 
 class Counters:
@@ -68,6 +76,7 @@ class Counters:
         #: Requests that name no endpoint of the caller's, or carry no key: by status only, since anybody can send them.
         self.strangers: dict[int, int] = {}
         self._slice_at = _slice_of(time.time())
+        self._past: dict[EndpointKey, tuple[int, int, int]] = {}
 
     def of(self, key: SeriesKey) -> Series:
         found = self.series.get(key)
@@ -75,10 +84,23 @@ class Counters:
             found = self.series[key] = Series()
         return found
 
-    def keep(self, endpoints: Iterable[tuple[str, str]]) -> None:
-        """Drop the series of endpoints that are gone, so that names cannot pile up."""
-        kept = set(endpoints)
-        self.series = {key: series for key, series in self.series.items() if key[:2] in kept}
+    def keep(self, routed: Mapping[EndpointKey, Container[int]]) -> None:
+        """Forget what is routed no more, so that neither endpoints nor revisions pile up.
+
+        What a revision was asked that is silent now stays in the `summary` of its endpoint.
+        """
+        after = self._slice_at - _RECENT_S
+        kept: dict[SeriesKey, Series] = {}
+        for key, series in self.series.items():
+            endpoint, revision = key[:2], key[2]
+            if endpoint not in routed:
+                continue
+            if revision and revision not in routed[endpoint] and series.is_silent(after):
+                self._past[endpoint] = _added(self._past.get(endpoint, _NOTHING), series.counts())
+            else:
+                kept[key] = series
+        self.series = kept
+        self._past = {endpoint: counts for endpoint, counts in self._past.items() if endpoint in routed}
 
     def roll(self, *, end: bool = False) -> list[Slice]:
         """What is complete by now, for the journal; with `end` also the slice that is being counted."""
@@ -92,10 +114,14 @@ class Counters:
     def summary(self) -> list[dict[str, object]]:
         """One row per endpoint, as `modelkit.serving.plan.EndpointCounters`."""
         rows = []
-        after = self._slice_at - 60
-        for workspace, name in sorted({key[:2] for key in self.series}):
-            mine = [series for key, series in self.series.items() if key[:2] == (workspace, name)]
-            requests, errors, rejected = (sum(column) for column in zip(*(s.counts() for s in mine), strict=True))
+        after = self._slice_at - _RECENT_S
+        by_endpoint: dict[EndpointKey, list[Series]] = {endpoint: [] for endpoint in self._past}
+        for key, series in self.series.items():
+            by_endpoint.setdefault(key[:2], []).append(series)
+        for workspace, name in sorted(by_endpoint):
+            mine = by_endpoint[workspace, name]
+            past = self._past.get((workspace, name), _NOTHING)
+            requests, errors, rejected = functools.reduce(_added, (series.counts() for series in mine), past)
             recent = [sum(column) for column in zip(*(series.recent(after) for series in mine), strict=True)]
             rows.append(
                 {
@@ -109,6 +135,10 @@ class Counters:
                 }
             )
         return rows
+
+
+def _added(first: tuple[int, int, int], second: tuple[int, int, int]) -> tuple[int, int, int]:
+    return first[0] + second[0], first[1] + second[1], first[2] + second[2]
 
 
 def _slice_of(moment: float) -> int:

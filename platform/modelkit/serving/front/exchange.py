@@ -16,7 +16,7 @@ from modelkit.serving.asked import pack_inputs
 from modelkit.serving.front.dialects import Dialect
 from modelkit.serving.front.http import Connection
 from modelkit.serving.front.keys import Credential
-from modelkit.serving.front.problem import Problem, Refused, invalid, unavailable
+from modelkit.serving.front.problem import FAILED, Problem, Refused, invalid, unavailable
 from modelkit.serving.front.request import Request
 from modelkit.serving.front.table import Endpoint, Target
 from modelkit.serving.wire import Cost, Reply, Status
@@ -187,9 +187,6 @@ class Exchange:
         self._failed()
         if not connected and self._link is not None:
             self._refusing.add(self._link)
-        self._again()
-
-    def _again(self) -> None:
         target = self._choose() if self._tries < _MAX_TRIES and not self._connection.closing else None
         if target is None:
             self._refuse(self._why_nobody())
@@ -201,9 +198,6 @@ class Exchange:
     def replied(self, reply: Reply) -> None:
         if reply.status is Status.OK:
             self._answer(reply)
-        elif reply.status is Status.DRAINING and self._link is not None:
-            self._refusing.add(self._link)
-            self._again()
         elif reply.status is Status.INVALID:
             message = reply.body.decode(errors="replace")[:500]
             place = _PLACE.match(message)
@@ -230,6 +224,9 @@ class Exchange:
         self._failed()
         self._refuse(Problem(504, "model_timeout", "The model did not answer in time.", "Send fewer inputs at once."))
         self._sample(504, Reply(Status.ERROR, b"TimeoutError"))
+
+    def failed(self) -> None:
+        self._refuse(FAILED)
 
     def _answer(self, reply: Reply) -> None:
         assert self._target is not None  # noqa: S101  a reply has a target

@@ -21,6 +21,7 @@ from modelkit.serving.front.problem import (
     BAD_HTTP,
     ENCODED_BODY,
     FAILED,
+    FULL,
     HEADERS_TOO_LARGE,
     TIMED_OUT_READING,
     URL_TOO_LONG,
@@ -35,6 +36,9 @@ logger = logging.getLogger("modelkit.serving.front")
 MAX_URL_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 16 * 1024
 MAX_HEADERS = 100
+#: What may come without completing a header or bringing a part of a body. The parser keeps to itself what is not
+#: complete, a header or trailer without end above all, and copies all of it with each piece.
+MAX_UNHEARD_BYTES = 32 * 1024
 #: A refused body up to this size is read and thrown away, because many clients read the answer only after sending.
 MAX_DISCARD_BYTES = 16_000_000
 MAX_PIPELINED = 16
@@ -60,7 +64,8 @@ class Handler(Protocol):
     """What answers. `admit` sets `request.target` and `request.max_body`, or returns why the request is refused."""
 
     connections: set[Connection]
-    max_connections: int
+
+    def has_room(self) -> bool: ...
 
     def admit(self, request: Request, connection: Connection) -> Problem | None: ...
 
@@ -78,6 +83,8 @@ class Connection(asyncio.Protocol):
         self.transport: Any = None
         self._reading: Request | None = None
         self._header_bytes = 0
+        self._heard = False
+        self._unheard_bytes = 0
         self._discarded = 0
         self._owes_continue = False
         self._queue: deque[Request] = deque()
@@ -94,9 +101,11 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        if len(self._handler.connections) >= self._handler.max_connections:
-            self.closing = True
-            self.transport.abort()
+        if not self._handler.has_room():
+            request = self._active = Request()
+            request.name_itself()
+            request.keep_alive = False
+            self._finish(request, FULL.status, FULL.body(request.request_id), b"application/json", FULL.lines())
             return
         self._handler.connections.add(self)
         self.deadline = time.monotonic() + IDLE_TIMEOUT_S
@@ -132,6 +141,13 @@ class Connection(asyncio.Protocol):
             self._give_up()
         except httptools.HttpParserError:
             self._fail(BAD_HTTP)
+        else:
+            if self._heard:
+                self._heard, self._unheard_bytes = False, 0
+                return
+            self._unheard_bytes += len(data)
+            if self._unheard_bytes > MAX_UNHEARD_BYTES:
+                self._fail(HEADERS_TOO_LARGE)
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -147,6 +163,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._deaf:
             return
+        self._heard = True
         self._reading = Request()
         self._header_bytes = 0
         self.deadline = time.monotonic() + HEADER_TIMEOUT_S
@@ -164,6 +181,7 @@ class Connection(asyncio.Protocol):
         request = self._reading
         if request is None:
             return
+        self._heard = True
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > MAX_HEADER_BYTES or len(request.headers) >= MAX_HEADERS:
             self._fail(HEADERS_TOO_LARGE)
@@ -199,6 +217,7 @@ class Connection(asyncio.Protocol):
             self._owes_continue = expects
 
     def on_body(self, body: bytes) -> None:
+        self._heard = True
         request = self._reading
         if request is None:
             return
@@ -255,9 +274,8 @@ class Connection(asyncio.Protocol):
 
     def refuse(self, request: Request, problem: Problem) -> None:
         """Answer with a problem."""
-        extra = b"".join(f"{name}: {value}\r\n".encode() for name, value in problem.headers)
         self._handler.refused(request, problem)
-        self.respond(request, problem.status, problem.body(request.request_id), extra=extra)
+        self.respond(request, problem.status, problem.body(request.request_id), extra=problem.lines())
 
     def expire(self, now: float) -> None:
         """Called about once a second: end what has waited too long for its peer."""
@@ -269,6 +287,16 @@ class Connection(asyncio.Protocol):
             if not self._read_paused:
                 self._fail(TIMED_OUT_READING)
         elif self._active is None:
+            self._close()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing has come of a request that was not answered."""
+        return self._reading is None and self._active is None and not self._queue and not self.closing
+
+    def close(self) -> None:
+        """Close an idle connection, whose caller has to open another one."""
+        if self.transport is not None:
             self._close()
 
     def close_after_answers(self) -> None:

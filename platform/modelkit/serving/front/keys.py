@@ -11,10 +11,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import orjson
-from pydantic import ValidationError
 
+from modelkit.serving.files import Watched, write_atomic
 from modelkit.serving.front.problem import Problem
-from modelkit.serving.paths import write_atomic
 from modelkit.serving.plan import AccessKey, KeySet, KeyUsage
 
 logger = logging.getLogger("modelkit.serving.front")
@@ -177,9 +176,9 @@ class KeyRing:
     """All keys by their hash. `reload` swaps them between two requests; `usage` is what `key-usage.json` shall hold."""
 
     def __init__(self, keys_file: Path, usage_file: Path) -> None:
-        self._file = keys_file
+        self._file = Watched(keys_file, KeySet)
         self._usage_file = usage_file
-        self._seen = (0, 0)
+        self.loaded = False
         self._by_hash: dict[str, Credential] = {}
         self._saved = b""
         self._remembered = _read_usage(usage_file)
@@ -196,19 +195,10 @@ class KeyRing:
 
     def reload(self) -> None:
         """Read `keys.json` if it changed; a damaged one is ignored."""
-        try:
-            stat = self._file.stat()
-        except OSError:
+        given = self._file.read()
+        if given is None:
             return
-        seen = (stat.st_mtime_ns, stat.st_ino)
-        if seen == self._seen:
-            return
-        self._seen = seen
-        try:
-            given = KeySet.model_validate_json(self._file.read_bytes())
-        except (OSError, ValidationError) as error:
-            logger.error("The keys cannot be read and the last ones stay: %s", error)
-            return
+        self.loaded = True
         before, self._by_hash = self._by_hash, {}
         for key in given.keys:
             credential = before.get(key.sha256)

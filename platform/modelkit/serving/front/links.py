@@ -6,14 +6,21 @@ Does not know HTTP or revisions: a `Caller` is told either the reply or that the
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from pathlib import Path
 from typing import Protocol
 
 from modelkit.serving.wire import Ask, BadFrame, FrameProtocol, Reply, parse_reply, request_frame
 
+logger = logging.getLogger("modelkit.serving.front")
+
 
 class Caller(Protocol):
-    """Who waits for a reply; exactly one of the three is called, once."""
+    """Who waits for a reply; exactly one of `replied`, `lost` and `timed_out` is called, once.
+
+    `failed` comes after a `replied` that raised.
+    """
 
     deadline: float
 
@@ -22,6 +29,8 @@ class Caller(Protocol):
     def lost(self, *, connected: bool) -> None: ...
 
     def timed_out(self) -> None: ...
+
+    def failed(self) -> None: ...
 
 
 class Link:
@@ -68,7 +77,7 @@ class Link:
         if self._protocol is None:
             self._waiting.append((ask, payload, caller))
             if self._asleep:
-                Path(f"{self.path}.wake").touch()
+                self.wake()
             else:
                 self.open()
             return
@@ -76,13 +85,19 @@ class Link:
         self._pending[self._next_id] = caller
         self._protocol.write(request_frame(self._next_id, ask, payload))
 
+    def wake(self) -> None:
+        """Ask the agent to wake the runner, if anybody waits; each second, since a full disk may refuse the file."""
+        if self._asleep and self._waiting:
+            with contextlib.suppress(OSError):
+                Path(f"{self.path}.wake").touch()
+
     def expire(self, now: float) -> list[Caller]:
         """Callers whose deadline has passed; they are told nothing more by this link."""
         late = [request_id for request_id, caller in self._pending.items() if caller.deadline < now]
-        gone = [waiting for waiting in self._waiting if waiting[2].deadline < now]
-        for waiting in gone:
-            self._waiting.remove(waiting)
-        return [self._pending.pop(request_id) for request_id in late] + [caller for _, _, caller in gone]
+        gone = [caller for _, _, caller in self._waiting if caller.deadline < now]
+        if gone:
+            self._waiting = [waiting for waiting in self._waiting if waiting[2].deadline >= now]
+        return [self._pending.pop(request_id) for request_id in late] + gone
 
     def retire(self) -> None:
         """Close once the last reply has come: the revision gets no more requests."""
@@ -119,7 +134,11 @@ class Link:
     def _received(self, request_id: int, reply: Reply) -> None:
         caller = self._pending.pop(request_id, None)
         if caller is not None:
-            caller.replied(reply)
+            try:
+                caller.replied(reply)
+            except Exception:  # raised on, it would close the connection that all other callers of this runner share
+                logger.exception("A reply from %s cannot be passed on.", self.path)
+                caller.failed()
         if self._retired or self._asleep:
             self._close_if_done()
 

@@ -12,12 +12,14 @@ import logging
 import os
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from modelkit.serving.asked import unpack_inputs
+from modelkit.serving.front.aside import Aside
 from modelkit.serving.front.links import Link
 from modelkit.serving.front.table import Endpoint, Target
 from modelkit.serving.picks import label_indices, label_scores
@@ -52,13 +54,14 @@ class _Pair:
 
 
 class Mirror:
-    """See the module. All but the writing of files happens on the event loop."""
+    """See the module. All but the files is looked after on the event loop."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._pairs: dict[_PairKey, _Pair] = {}
         self._in_flight: dict[tuple[str, str], int] = {}
         self._flushed_at = 0.0
+        self._writing = Aside()
         self._batch = 0
         self._prefix = f"{time.time_ns():020d}-{os.getpid()}"
 
@@ -84,35 +87,40 @@ class Mirror:
     def ended(self, copy: Copy, reply: Reply | None) -> None:
         """A copy has its reply, or will never get one."""
         where = (copy.endpoint.workspace, copy.endpoint.name)
-        self._in_flight[where] = max(0, self._in_flight.get(where, 0) - 1)
+        flying = self._in_flight.pop(where) - 1
+        if flying:
+            self._in_flight[where] = flying
         pair = self._pair((*where, copy.champion.revision.number, copy.shadow.revision.number))
         if reply is None or reply.status is not Status.OK or len(reply.picks) != len(copy.picks):
             pair.failed += 1
             return
         mine, theirs = copy.champion.revision.labels, copy.shadow.revision.labels
-        other = label_indices(reply.picks)
-        for i, index in enumerate(label_indices(copy.picks)):
-            labels = (mine[index], theirs[other[i]])
+        differing: list[int] = []
+        answers = zip(label_indices(copy.picks), label_indices(reply.picks), strict=True)
+        for i, (index, other) in enumerate(answers):
+            labels = (mine[index], theirs[other])
             pair.compared += 1
             if labels in pair.labels or len(pair.labels) < MAX_LABEL_PAIRS:
                 pair.labels[labels] = pair.labels.get(labels, 0) + 1
             if labels[0] == labels[1]:
                 pair.agreed += 1
-            elif len(pair.examples) < MAX_EXAMPLES:
-                pair.examples.append(_example(copy, reply, i, labels))
+            else:
+                differing.append(i)
+        room = MAX_EXAMPLES - len(pair.examples)
+        if differing and room:
+            pair.examples += _examples(copy, reply, differing[:room])
 
     def flush(self) -> None:
-        """Called about once a second: hand what has gathered to a thread that writes it."""
+        """Called about once a second: have what has gathered written, unless a thread still writes."""
         now = time.monotonic()
-        if self._pairs and now - self._flushed_at >= FLUSH_EVERY_S:
+        if self._pairs and now - self._flushed_at >= FLUSH_EVERY_S and not self._writing.busy:
             self._flushed_at = now
-            if self._has_room():
-                asyncio.get_running_loop().run_in_executor(None, self._write, *self._take())
+            self._writing.start(self._flush())
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Write what is left; the process ends."""
-        if self._pairs and self._has_room():
-            self._write(*self._take())
+        await self._writing.finished()
+        await self._flush()
 
     # --- inside ---
 
@@ -121,6 +129,11 @@ class Mirror:
         if found is None:
             found = self._pairs[key] = _Pair()
         return found
+
+    async def _flush(self) -> None:
+        # Looked at first: where there is no room, what has gathered stays.
+        if await asyncio.to_thread(self._has_room) and self._pairs:
+            await asyncio.to_thread(self._write, *self._take())
 
     def _has_room(self) -> bool:
         try:
@@ -187,19 +200,32 @@ class Copy:
     def timed_out(self) -> None:
         self._mirror.ended(self, None)
 
+    def failed(self) -> None:
+        """It was counted out before anything could fail; nobody waits for what could not be compared."""
 
-def _example(copy: Copy, reply: Reply, i: int, labels: tuple[str, str]) -> dict[str, Any]:
-    scores = label_scores(copy.picks)[i], label_scores(reply.picks)[i]
-    return {
-        "at": time.time(),
-        "request_id": copy.request_id,
-        "input": _input(copy.payload, i) if copy.endpoint.shadow_inputs else None,
-        "champion": {"label": labels[0], "score": scores[0]},
-        "challenger": {"label": labels[1], "score": scores[1]},
+
+def _examples(copy: Copy, reply: Reply, places: Sequence[int]) -> list[dict[str, Any]]:
+    """Of the inputs at `places`. The request is parsed once, however many of its inputs differ."""
+    inputs = unpack_inputs(copy.payload)[0] if copy.endpoint.shadow_inputs else None
+    sides = {"champion": (copy.champion, copy.picks), "challenger": (copy.shadow, reply.picks)}
+    told = {
+        side: (target.revision.labels, label_indices(picks), label_scores(picks))
+        for side, (target, picks) in sides.items()
     }
+    return [
+        {
+            "at": time.time(),
+            "request_id": copy.request_id,
+            "input": _text(inputs[i]) if inputs is not None else None,
+            **{
+                side: {"label": labels[indices[i]], "score": scores[i]}
+                for side, (labels, indices, scores) in told.items()
+            },
+        }
+        for i in places
+    ]
 
 
-def _input(payload: bytes, i: int) -> str:
-    value = unpack_inputs(payload)[0][i]
+def _text(value: Any) -> str:
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
     return text[:MAX_INPUT_CHARS]

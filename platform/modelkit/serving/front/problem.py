@@ -32,6 +32,10 @@ class Problem:
             }
         )
 
+    def lines(self) -> bytes:
+        """Its own headers."""
+        return b"".join(f"{name}: {value}\r\n".encode() for name, value in self.headers)
+
 
 BAD_HTTP = Problem(400, "bad_request", "This is not an HTTP/1.1 request that can be read.", "Check the client.")
 FAILED = Problem(500, "internal", "The request failed here.", "See the log of the front; the request id finds it.")
@@ -45,6 +49,20 @@ UNAUTHENTICATED = Problem(
     "This needs a valid token.",
     "Send the header 'Authorization: Bearer ty_...' with a token that has not expired or been revoked.",
     headers=(("www-authenticate", "Bearer"),),
+)
+NOT_LOADED = Problem(
+    503,
+    "not_ready",
+    "The serving port has not read yet what it serves, or to whom.",
+    "Try again soon.",
+    headers=(("retry-after", "1"),),
+)
+FULL = Problem(
+    503,
+    "too_many_connections",
+    "More connections are open than this port can hold.",
+    "Try again soon, and keep connections open rather than opening one for each request.",
+    headers=(("retry-after", "1"),),
 )
 ENCODED_BODY = Problem(
     415, "unsupported_encoding", "Bodies are read in gzip, deflate or as they are.", "Send the body in one of these."

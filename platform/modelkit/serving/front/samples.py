@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from modelkit.serving.asked import unpack_inputs
+from modelkit.serving.front.aside import Aside
 from modelkit.serving.picks import label_indices, label_scores
 from modelkit.serving.plan import Route, RouteRevision
 from modelkit.serving.redaction import Redactor
@@ -76,7 +77,7 @@ class Samples:
         self._writer = SegmentWriter(folder)
         self._waiting: list[_Taken] = []
         self._waiting_bytes = 0
-        self._writing: asyncio.Future[None] | None = None
+        self._writing = Aside()
         self._complained_at = 0.0
         self.taken: Counter[EndpointKey] = Counter()
         self.dropped: Counter[EndpointKey] = Counter()
@@ -114,20 +115,16 @@ class Samples:
 
     def flush(self) -> None:
         """Have what was taken written, unless the thread still writes. Call it on the event loop."""
-        if self._writing is not None and not self._writing.done():
-            return
-        if not self._waiting and not self._writer.due:
+        if self._writing.busy or not (self._waiting or self._writer.due):
             return
         batch, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        self._writing = asyncio.get_running_loop().run_in_executor(None, self.write, batch)
+        self._writing.start(asyncio.to_thread(self.write, batch))
 
     async def close(self) -> None:
         """Write the rest and let the importer have it."""
-        if self._writing is not None:
-            await self._writing
+        await self._writing.finished()
         self.flush()
-        if self._writing is not None:
-            await self._writing
+        await self._writing.finished()
         self._writer.close()
 
     def write(self, batch: list[_Taken]) -> None:

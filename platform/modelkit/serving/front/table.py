@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from itertools import accumulate
 
 from modelkit.serving.front.contenders import Contender, Contenders
 from modelkit.serving.front.links import Link
@@ -54,6 +55,7 @@ class Endpoint:
         self.tag = request_tag(route.workspace, route.name)
         self.by_number = {target.revision.number: target for target in targets}
         self.weighted = [target for target in targets if target.revision.weight > 0]
+        self._until = _until(self.weighted)
         self.shadow = next((target for target in targets if target.revision.shadow > 0), None)
         self.shadow_inputs = route.shadow_inputs
         self._named_by = _naming_header(route.sticky)
@@ -69,7 +71,8 @@ class Endpoint:
             caller = headers.get(self._named_by)
             if caller:
                 return self._of_slot(slot_of(caller, self._salt), choices)
-        return random.choices(choices, [t.revision.weight for t in choices])[0]  # noqa: S311  a share, not a secret
+        until = self._until if choices is self.weighted else _until(choices)
+        return random.choices(choices, cum_weights=until)[0]  # noqa: S311  a share, not a secret
 
     def _of_slot(self, slot: int, choices: list[Target]) -> Target:
         """Who has the slot; while that one is down, whoever has the next."""
@@ -78,6 +81,11 @@ class Endpoint:
             if target in choices:
                 return target
         return choices[0]
+
+
+def _until(targets: list[Target]) -> list[int]:
+    """Where the share of each ends, laid one behind the other."""
+    return list(accumulate(target.revision.weight for target in targets))
 
 
 def _naming_header(sticky: str) -> bytes:

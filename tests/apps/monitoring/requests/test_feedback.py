@@ -139,7 +139,7 @@ def test_corrections_become_a_dataset_version_once(
     give(team.viewer, made_id(endpoint), label="refund")
     refused = team.viewer.api("POST", "/endpoints/intents/corrections", {})
     assert refused.status_code == 403
-    made = team.developer.api("POST", "/endpoints/intents/corrections", {})
+    made = team.developer.api("POST", "/endpoints/intents/corrections")
     assert made.status_code == 201, made.content
     version = DatasetVersion.objects.get()
     assert (version.dataset.name, version.dataset.task, made.json()["ref"]) == (

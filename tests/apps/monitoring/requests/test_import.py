@@ -68,6 +68,23 @@ def test_lines_of_a_deleted_endpoint_or_of_another_shape_cost_nothing_else(endpo
     assert RequestSample.objects.get().sample_id == good["id"]
 
 
+@pytest.mark.parametrize(
+    "value", [{"tokens": 2**63}, {"model": "m" * 500}, {"status": "200 OK"}, {"revision": -1}, {"at": 1e300}]
+)
+def test_a_line_that_the_database_would_refuse_holds_up_nothing(
+    endpoint: Endpoint, home: Path, value: dict[str, Any]
+) -> None:
+    bad = line(endpoint)
+    if "tokens" in value:
+        bad["cost"][4] = value["tokens"]
+    else:
+        bad |= value
+    segment_write(home, bad, line(endpoint, ""))
+    assert sampling.samples_import() == 2
+    assert [row.text for row in RequestSample.objects.all()] == [""]
+    assert segments(home / "serving" / "samples") == []
+
+
 def test_retention_is_the_endpoints_own(
     team: Team, endpoint: Endpoint, samples_make: SamplesMake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +116,15 @@ def test_feedback_that_an_import_missed_is_joined_later(endpoint: Endpoint, samp
     sampling.samples_forget()
     missed.refresh_from_db()
     assert (missed.predicted, missed.revision, missed.agrees) == ("card", 1, False)
+
+
+def test_feedback_of_requests_that_were_never_sampled_costs_no_query_each(
+    endpoint: Endpoint, django_assert_max_num_queries: Any
+) -> None:
+    rows = [Feedback(endpoint=endpoint, request_id=f"never-{i}", rating="up", agrees=True) for i in range(50)]
+    Feedback.objects.bulk_create(rows)
+    with django_assert_max_num_queries(10):
+        sampling.samples_forget()
 
 
 def test_from_the_serving_port_to_the_row(team: Team, endpoint: Endpoint, host: Host) -> None:
