@@ -11,6 +11,7 @@ from django.utils import timezone
 from apps.deployments.canaries import canary_look
 from apps.deployments.models import Canary, Endpoint, Revision, ShadowCount, ShadowDifference, ShadowSummary
 from modelkit.serving.plan import ObservedSet
+from tests.apps.deployments.conftest import VersionMake
 from tests.personas import Team
 
 BOUNDS = {"min_requests": "100", "max_error_increase": "0.01", "max_p95_ratio": "1.5", "max_distance": "0.1"}
