@@ -34,6 +34,7 @@ def dataset_make(*, job: Job, folder: JobFolder, lease: Lease) -> None:
     by = Identity(job.created_by, job.workspace, Role.DEVELOPER)
     name = job.spec["save_as"]
     task = catalog.tasks()[job.task]
+    copy = _copy_of(folder.artifacts_path / "predictions.csv", job)
     try:
         dataset = Dataset.objects.filter(workspace=job.workspace, name=name).first()
         if dataset is None:
@@ -41,13 +42,16 @@ def dataset_make(*, job: Job, folder: JobFolder, lease: Lease) -> None:
         version, _new = version_upload(
             by=by,
             dataset=dataset,
-            files=[_copy_of(folder.artifacts_path / "predictions.csv", job)],
+            files=[copy],
             mapping={input_role(task): "text", label_role(task): "label"},
         )
     except AppError as error:
         message = say("No dataset was made of the answers: {reason}", reason=error.reason)
         services.job_notice(job=job, owner=lease.owner, code="dataset_refused", message=message)
         return
+    finally:
+        # What was refused, or is there already, is not moved away.
+        copy.path.unlink(missing_ok=True)
     job.progress_detail["dataset"] = version.ref
 
 
@@ -55,7 +59,8 @@ def _copy_of(path: Path, job: Job) -> UploadedPart:
     """The file as if it had been uploaded: storing moves it, and the job keeps its own."""
     folder = Path(settings.FILE_UPLOAD_TEMP_DIR)
     folder.mkdir(parents=True, exist_ok=True)
-    copy = folder / f"predictions-{job.public_id}.{os.getpid()}.csv"
+    # By its name the sweep of uploads knows what a killed process left.
+    copy = folder / f"predictions-{job.public_id}.{os.getpid()}.upload.csv"
     shutil.copyfile(path, copy)
     with copy.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -93,7 +93,7 @@ def _written(rows: dict[str, str]) -> Path:
     """Text and label as a file where uploads wait."""
     settings.FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(
-        "w", dir=settings.FILE_UPLOAD_TEMP_DIR, suffix=".csv", encoding="utf-8", newline="", delete=False
+        "w", dir=settings.FILE_UPLOAD_TEMP_DIR, suffix=".upload.csv", encoding="utf-8", newline="", delete=False
     ) as file:
         writer = csv.writer(file)
         writer.writerow(("text", "label"))

@@ -8,6 +8,7 @@ expected  string   the class that the row has already, null where there is none
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,9 +110,12 @@ def _kept(tables: Any, target: Path) -> Inputs:
         partial = target.with_name(f".{target.name}.part")
         with disk_full_is_user_error():
             target.parent.mkdir(parents=True, exist_ok=True)
-            with pq.ParquetWriter(partial, SCHEMA, compression="lz4") as writer:
-                for table in tables():
-                    writer.write_table(table)
+            with partial.open("wb") as file:
+                with pq.ParquetWriter(file, SCHEMA, compression="lz4") as writer:
+                    for table in tables():
+                        writer.write_table(table)
+                file.flush()
+                os.fsync(file.fileno())
             partial.replace(target)
     total = pq.read_metadata(target).num_rows
     if not total:
