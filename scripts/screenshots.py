@@ -45,7 +45,7 @@ PAGES = {
     "wizard": "/jobs/new",
     "job": "{job}",
     "compress": "/compress/",
-    "endpoint": "{endpoint}",
+    "endpoint": "{endpoint}?tab=traffic",
 }
 LISTS = {"dataset": "/datasets/", "job": "/jobs/?status=succeeded&kind=train", "endpoint": "/endpoints/"}
 

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from apps.core.errors import AppError, Unavailable
+from apps.core.http import inner_client
 from apps.deployments.keys import page_token
 from apps.deployments.models import Endpoint
 
@@ -21,7 +22,7 @@ def serving_ask(
     headers = {"Authorization": f"Bearer {page_token(endpoint.workspace)}"}
     url = f"{settings.SERVING_INTERNAL_URL}{path}"
     try:
-        answer = httpx.request(method, url, json=body, headers=headers, timeout=timeout_s, trust_env=False)
+        answer = inner_client().request(method, url, json=body, headers=headers, timeout=timeout_s)
         told: dict[str, Any] = answer.json()
         refusal = None if answer.status_code == 200 else _refusal(told["error"], answer.status_code)
     except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:

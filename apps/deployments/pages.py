@@ -104,15 +104,17 @@ def _try(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _traffic(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Shares, canary and shadow; what was measured for the main revision, with the row that it runs by."""
+    """Shares, canary and shadow; what was measured for the main revision's version, with the row that it runs by."""
     shown = traffic_tab(request, context)
     main = context["main"]
-    if main is None or main.tuning is None:
+    measured = selectors.measured_for(main) if main is not None else None
+    if measured is None:
         return shown
-    tuning = Tuning.model_validate(main.tuning)
+    tuning = Tuning.model_validate(measured.tuning)
     return {
         **shown,
         "tuning": tuning,
+        "measured": measured,
         "candidates": list(enumerate(tuning.candidates)),
         "runtime": selectors.effective_runtime(main),
     }

@@ -201,6 +201,22 @@ def effective_runtime(revision: Revision) -> Runtime | None:
     return Tuning.model_validate(revision.tuning).runtime if revision.tuning is not None else None
 
 
+def newest_for(workspace: Workspace, name: str) -> str:
+    """The newest version of the model that answers at an endpoint; empty where nothing does."""
+    endpoint = Endpoint.objects.filter(workspace=workspace, name=name).first()
+    main = main_revision(endpoint) if endpoint is not None else None
+    newest = main.model_version.model.versions.order_by("-number").first() if main is not None else None
+    return newest.ref if newest is not None else ""
+
+
+def measured_for(revision: Revision) -> Revision | None:
+    """Where this version's runtimes were measured: by itself, or by the one before whose choice a person changed."""
+    if revision.tuning is not None:
+        return revision
+    same = revision.endpoint.revisions.filter(model_version=revision.model_version, number__lt=revision.number)
+    return same.filter(tuning__isnull=False).order_by("-number").first() if revision.runtime is not None else None
+
+
 def counters_of(endpoint: Endpoint, observed: ObservedSet | None = None) -> EndpointCounters | None:
     """What the front counted for an endpoint since it started; None before the first report."""
     observed = observed or serving_backend().observe()

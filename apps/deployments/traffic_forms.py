@@ -12,13 +12,14 @@ from django.utils.translation import gettext_lazy as _
 from pydantic import ValidationError
 
 from apps.core.errors import Invalid
+from apps.core.forms import ServiceForm
 from apps.deployments.canaries import STEP_S, STEPS
 from apps.deployments.judging import Bounds
 from apps.deployments.models import Endpoint
 from apps.registry.models import ModelVersion
 
 
-class _CandidateForm(forms.Form):
+class _CandidateForm(ServiceForm):
     """A version, or a revision of the endpoint that has no traffic."""
 
     candidate = forms.ChoiceField(label=_("Version"))
@@ -31,16 +32,16 @@ class _CandidateForm(forms.Form):
 
     def __init__(self, endpoint: Endpoint, data: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(data, auto_id=f"id_{self.id_stem}_%s", **kwargs)
-        self.label_suffix = ""
         versions = ModelVersion.objects.filter(model__workspace=endpoint.workspace, model__task=endpoint.task)
         serving = {revision.model_version_id for revision in endpoint.revisions.all() if revision.weight == 100}
         revisions = [revision for revision in endpoint.revisions.all() if not revision.weight]
+        # What may follow what answers now: its own model first, the newest version first.
+        own = {revision.model_version.model_id for revision in endpoint.revisions.all() if revision.weight}
+        offered = sorted(
+            versions.select_related("model").order_by("-pk"), key=lambda version: version.model_id not in own
+        )
         self.fields["candidate"].choices = [  # type: ignore[attr-defined]
-            *(
-                (version.ref, version.ref)
-                for version in versions.select_related("model").order_by("-pk")
-                if version.pk not in serving
-            ),
+            *((version.ref, version.ref) for version in offered if version.pk not in serving),
             *(
                 (
                     f"#{revision.number}",

@@ -28,11 +28,18 @@ def traffic_tab(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
     canary = selectors.canaries_of(endpoint).first()
     shadow = selectors.shadow_of(endpoint)
     by, _colon, header = endpoint.sticky.partition(":")
+    canary_form = CanaryForm(endpoint, posted if posted and "steps" in posted else None)
+    shadow_form = ShadowForm(endpoint, posted if posted and "percent" in posted else None)
+    named = {path.rsplit(".", 1)[-1] for path in refusal.fields} if refusal is not None else set()
+    for form in (canary_form, shadow_form):
+        # What no field is to blame for stands above the page's parts.
+        if refusal is not None and form.is_bound and named & set(form.fields):
+            form.refuse(refusal)
     return {
         "canary": canary_card(canary) if canary is not None else None,
-        "canary_form": CanaryForm(endpoint, posted if posted and "steps" in posted else None),
+        "canary_form": canary_form,
         "shadow": shadow,
-        "shadow_form": ShadowForm(endpoint, posted if posted and "percent" in posted else None),
+        "shadow_form": shadow_form,
         "sticky": {"by": by or "none", "header": header},
     }
 

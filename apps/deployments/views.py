@@ -54,6 +54,8 @@ def endpoint_new(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         model = request.GET.get("model", "")
         initial = {"model": model, "endpoint": request.GET.get("endpoint", "")}
+        if initial["endpoint"] and not model:
+            initial["model"] = selectors.newest_for(identity.workspace, initial["endpoint"])
         if not initial["endpoint"]:
             initial["name"] = _free_name(identity.workspace, model.split("@")[0])
         return render(request, "deployments/new.html", {"form": DeployForm(identity.workspace, initial=initial)})

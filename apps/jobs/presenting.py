@@ -172,10 +172,12 @@ def result_figures(job: Job, champion: ModelVersion | None) -> list[Figure]:
     spec = catalog.tasks().get(job.task)
     if spec is None:
         return []
+    final = job.status == JobStatus.SUCCEEDED
     found = []
     for metric in spec.metrics:
         value = job.metrics.get(metric.name)
-        if job.status != JobStatus.SUCCEEDED and job.best.get("name") == metric.name:
+        # The best is of the validation rows: beside what the test rows gave it would pass for one of theirs.
+        if job.metrics_split == "validation" and not final and job.best.get("name") == metric.name:
             value = job.best["value"]
         if value is None:
             continue

@@ -5,21 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from apps.core.templatetags.ui import ms, percent, size
+from apps.registry.measures import SCORES
 from modelkit import catalog
 from modelkit.contracts import Metric
-
-#: Scores that compression reports beside a task's own metrics.
-SCORES = (
-    Metric("agreement", "Agreement", "Part of the rows that get the same answer as from the parent."),
-    Metric("mean_drift", "Mean drift", "Mean absolute change of a probability.", "", False),
-    Metric("max_drift", "Largest drift", "Largest absolute change of a probability.", "", False),
-    Metric("p50_ms", "p50", "Half of single requests are answered within this.", "ms", False),
-    Metric("p95_ms", "p95", "95 of 100 single requests are answered within this.", "ms", False),
-    Metric("size_bytes", "Size", "All files of the bundle.", "bytes", False),
-    Metric("graph_bytes", "Graph", "The model file alone.", "bytes", False),
-    Metric("peak_memory_bytes", "Peak memory", "Most memory while answering.", "bytes", False),
-    Metric("throughput_rows_s", "Throughput", "Rows a second.", ""),
-)
 
 
 def metric_spec(task: str, name: str) -> Metric:

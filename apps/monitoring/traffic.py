@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from apps.core.errors import Invalid
 from apps.deployments.backend import serving_backend
@@ -40,7 +40,7 @@ class Range:
 RANGES: Mapping[str, Range] = {
     found.name: found
     for found in (
-        Range("live", gettext_lazy("Live"), 300, (10, 5, 30, 60)),
+        Range("live", pgettext_lazy("span of time", "Live"), 300, (10, 5, 30, 60)),
         Range("hour", gettext_lazy("Hour"), 3600, (60, 300, 600, 900, 1800, 3600)),
         Range("day", gettext_lazy("Day"), 86400, (600, 60, 300, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)),
         Range("week", gettext_lazy("Week"), 7 * 86400, (3600, 600, 900, 1800, 7200, 14400, 21600, 43200, 86400)),

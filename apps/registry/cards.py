@@ -9,6 +9,7 @@ from typing import Any
 
 from django.utils.translation import gettext
 
+from apps.registry.measures import SCORES
 from apps.registry.models import ModelVersion
 from modelkit import catalog
 
@@ -115,7 +116,7 @@ def card_of(version: ModelVersion) -> Card:
 def metric_deltas(version: ModelVersion, reference: ModelVersion | None) -> list[Delta]:
     """The metrics of a version, those that the task knows first, beside those of `reference` over the same split."""
     spec = catalog.tasks().get(version.model.task)
-    known = {metric.name: metric for metric in spec.metrics} if spec else {}
+    known = {metric.name: metric for metric in (*(spec.metrics if spec else ()), *SCORES)}
     comparable = reference is not None and reference.metrics_split == version.metrics_split
     other = reference.metrics if reference is not None and comparable else {}
     order = [name for name in known if name in version.metrics]

@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 from django.conf import settings
 
+from apps.core.http import inner_client
+
 #: Where the pyfunc model keeps our bundle, relative to the model's artifacts.
 BUNDLE_PATH = "artifacts/bundle"
 
@@ -59,7 +61,7 @@ def version_url(name: str, version: int) -> str:
 def is_up(*, timeout_s: float = 0.5) -> bool:
     """Whether MLflow answers its health check in time."""
     try:
-        response = httpx.get(f"{settings.MLFLOW_TRACKING_URI.rstrip('/')}/health", timeout=timeout_s, trust_env=False)
+        response = inner_client().get(f"{settings.MLFLOW_TRACKING_URI.rstrip('/')}/health", timeout=timeout_s)
     except httpx.HTTPError:
         return False
     return response.status_code == 200

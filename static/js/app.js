@@ -1,4 +1,4 @@
-// What every page needs: the CSRF header for HTMX, toasts, copy buttons, menus that close, the phone's sidebar, "/" to search.
+// What every page needs: the CSRF header for HTMX, toasts, copy buttons, menus that close, the phone's sidebar and tabs, "/" to search.
 
 const token = () => document.querySelector('meta[name="csrf-token"]').content;
 
@@ -75,6 +75,12 @@ document.addEventListener("keydown", (event) => {
     }
   }
 });
+
+// On a phone the tabs scroll: the one that is open is brought into view, without moving the page.
+for (const tabs of document.querySelectorAll(".tabs")) {
+  const open = tabs.querySelector("[aria-current]");
+  if (open) tabs.scrollLeft = open.offsetLeft + open.offsetWidth / 2 - tabs.offsetLeft - tabs.clientWidth / 2;
+}
 
 // A form is sent once, however often its button is clicked; coming back to the page lets it be sent again.
 document.addEventListener("submit", (event) => {

@@ -13,12 +13,17 @@ from django.urls.resolvers import URLPattern, URLResolver
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from apps.deployments.keeping import endpoint_key_create
+from apps.deployments.models import Endpoint, Revision
+from apps.deployments.pages import BUILDERS
 from tests.apps.jobs.factory import base_model_make, dataset_make
 from tests.apps.registry.factory import version_make
 from tests.personas import Team, team_make
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+#: As long as a name may be, without a place to break it.
+LONG_NAME = "e" * 63
 PHONE = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": True}
 
 
@@ -38,6 +43,7 @@ def plain_pages(team: Team, patterns: Any = None) -> Iterator[str]:
 def team(transactional_db: None, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Team:
     """A team with data and a model with a variant; messages go nowhere, since no broker runs."""
     monkeypatch.setattr("apps.jobs.queue.send", lambda name, *args, **options: None)
+    settings.HOME = tmp_path
     settings.BUNDLES_DIR = tmp_path / "bundles"
     settings.BUNDLES_DIR.mkdir()
     made = team_make()
@@ -45,6 +51,13 @@ def team(transactional_db: None, settings: Any, tmp_path: Path, monkeypatch: pyt
     base_model_make()
     parent = version_make(made.workspace, dataset_version=data)
     version_make(made.workspace, number=2, parent=parent, dataset_version=data)
+    long = Endpoint.objects.create(
+        workspace=made.workspace, name=LONG_NAME, title="客户询问并且希望银行尽快处理" * 4, task="text_classification"
+    )
+    Revision.objects.create(endpoint=long, number=1, model_version=parent, weight=100, name="n" * 60)
+    for name in ("shop", "k" * 100):
+        limits = {"rate_per_minute": 10_000_000, "burst": 1_000_000, "quota_per_day": 10_000_000}
+        endpoint_key_create(by=made.owner.identity, endpoint=long, name=name, limits=limits)
     return made
 
 
@@ -69,21 +82,35 @@ def test_one_signs_in_through_the_form(browser: Any, live_server: Any, team: Tea
 def test_no_page_breaks_the_policy_or_overflows_a_phone(signed_in: Any, live_server: Any, team: Team) -> None:
     """The browser's fixture fails on every line of the console that tells of an error, a refused script included."""
     paths = [*plain_pages(team), "/datasets/tickets/1/", "/models/intents/1/", "/models/intents/2/lineage"]
+    paths += [f"/endpoints/{LONG_NAME}/{tab}" for tab in ("monitor", "requests", *(f"?tab={id_}" for id_ in BUILDERS))]
     assert {"/", "/datasets/", "/jobs/", "/jobs/new", "/models/", "/compress/", "/endpoints/"} <= set(paths)
     wide = {}
     signed_in.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
     try:
         for path in paths:
             for language in ("en", "zh-hans"):
-                cookie = {"name": "django_language", "value": language, "url": live_server.url}
+                cookie = {"name": settings.LANGUAGE_COOKIE_NAME, "value": language, "url": live_server.url}
                 signed_in.execute_cdp_cmd("Network.setCookie", cookie)
                 signed_in.get(f"{live_server.url}{path}")
+                assert signed_in.execute_script("return document.documentElement.lang") == language
                 extra = signed_in.execute_script("return document.documentElement.scrollWidth - innerWidth")
                 if extra > 0:
                     wide[path, language] = extra
     finally:
         signed_in.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert wide == {}
+
+
+def test_the_open_tab_is_in_view_on_a_phone(signed_in: Any, live_server: Any) -> None:
+    signed_in.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    try:
+        signed_in.get(f"{live_server.url}/endpoints/{LONG_NAME}/?tab=settings")
+        box = "document.querySelector('.tabs [aria-current]').getBoundingClientRect()"
+        left, right = signed_in.execute_script(f"return [{box}.left, {box}.right]")
+        assert (left >= 0, right <= PHONE["width"]) == (True, True)
+        assert signed_in.execute_script("return scrollY") == 0
+    finally:
+        signed_in.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_the_theme_is_kept_and_there_before_the_first_paint(signed_in: Any, live_server: Any) -> None:

@@ -207,6 +207,12 @@ def control(field: BoundField) -> SafeString:
 
 
 @register.filter
+def is_box(field: BoundField) -> bool:
+    """Whether a field is one box to tick, which stands before its words."""
+    return getattr(field.field.widget, "input_type", "") == "checkbox" and not field.use_fieldset
+
+
+@register.filter
 def get(mapping: dict[str, Any] | None, key: str) -> Any:
     """`mapping[key]`, or nothing."""
     return (mapping or {}).get(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -60,6 +61,13 @@ def test_a_refused_deployment_says_why_at_the_field(team: Team, endpoint: Endpoi
     assert nameless.status_code == 422
 
 
+def test_a_refusal_beside_its_field_does_not_tell_to_correct_the_named_fields(team: Team, endpoint: Endpoint) -> None:
+    answer = team.developer.browser().post("/endpoints/intents/keys", {"name": "shop", "rate_per_minute": "-1"})
+    page = answer.content.decode()
+    assert "Give a whole number" in page
+    assert "Correct the named fields" not in page
+
+
 def test_try_it_asks_the_live_endpoint(team: Team, endpoint: Endpoint, host: Host) -> None:
     deployment_apply()
     browser = team.viewer.browser()
@@ -80,6 +88,19 @@ def test_try_it_asks_the_live_endpoint(team: Team, endpoint: Endpoint, host: Hos
         assert f"{host.url}/predict/intents" in browser.get(f"/endpoints/intents/?lang={language}").content.decode()
     assert b"Answering for" in browser.get("/endpoints/intents/?tab=logs").content
     assert b"4/4" in browser.get("/endpoints/intents/?tab=traffic").content
+
+
+def test_asking_reads_the_root_certificates_once(
+    team: Team, endpoint: Endpoint, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They cost more than the whole answer, and the page would call that time the way between processes."""
+    deployment_apply()
+    browser = team.viewer.browser()
+    browser.post("/endpoints/intents/try", {"text": "card"})
+    read: list[object] = []
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *given, **more: read.append(given))
+    assert b"intents@1" in browser.post("/endpoints/intents/try", {"text": "card"}).content
+    assert read == []
 
 
 def test_the_openapi_document_is_linked_and_shown_with_the_public_address(

@@ -200,6 +200,12 @@ def test_another_measured_runtime_is_deployed_as_a_revision_of_its_own(team: Tea
     assert (revision.number, revision.model_version.ref) == (2, "intents@1")
     assert selectors.effective_runtime(revision) == Runtime(engine="openvino", slots=2)
     assert weights(endpoint) == {1: 0, 2: 100}
+    # What was measured stays on the page, so that the choice can be changed again.
+    page = team.developer.browser().get("/endpoints/intents/?tab=traffic").content.decode()
+    assert "Runtimes measured for revision 1" in page
+    assert page.count("in use") == 1
+    back, _created = services.runtime_choose(**{**chosen, "endpoint": again(endpoint)}, candidate=0)
+    assert selectors.effective_runtime(back) == Runtime(slots=2)
 
 
 def test_a_runtime_that_did_not_pass_or_was_not_measured_cannot_be_chosen(team: Team, endpoint: Endpoint) -> None:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from apps.deployments.canaries import canary_look
 from apps.deployments.models import Canary, Endpoint, Revision, ShadowCount, ShadowDifference, ShadowSummary
 from modelkit.serving.plan import ObservedSet
+from tests.apps.deployments.conftest import VersionMake
 from tests.personas import Team
 
 BOUNDS = {"min_requests": "100", "max_error_increase": "0.01", "max_p95_ratio": "1.5", "max_distance": "0.1"}
@@ -42,6 +43,23 @@ def test_a_canary_from_the_form_to_its_end(team: Team, endpoint: Endpoint) -> No
     page = tab(team, "traffic")
     assert "Last canary" in page
     assert "Start the canary" in page
+
+
+def test_a_canary_refused_says_why_at_the_field(team: Team, endpoint: Endpoint) -> None:
+    for given, field in (({"steps": "50, 20"}, "canary_steps"), ({"max_distance": "7"}, "canary_max_distance")):
+        page = post(team, "canary", {**CANARY, **given}).content.decode()
+        assert f'id="id_{field}-error"' in page
+        assert "<details open>" in page
+    refused = post(team, "shadow", {"candidate": "intents@2", "name": "", "percent": "101"})
+    assert 'id="id_shadow_percent-error"' in refused.content.decode()
+
+
+def test_the_endpoints_own_model_is_offered_first(team: Team, endpoint: Endpoint, version_make: VersionMake) -> None:
+    version_make(team.workspace, 1, name="another")
+    page = tab(team, "traffic")
+    assert page.index('value="intents@2"') < page.index('value="another@1"')
+    page = team.developer.browser().get("/endpoints/new?endpoint=intents").content.decode()
+    assert 'value="intents@2" selected' in page
 
 
 def test_a_verdict_is_shown_with_its_numbers(team: Team, endpoint: Endpoint) -> None:

@@ -11,6 +11,7 @@ from django.conf import settings
 from apps.core.errors import NotFound
 from apps.jobs import services
 from apps.jobs.models import Job
+from apps.jobs.presenting import result_figures
 from apps.jobs.selectors import folders
 from modelkit.jobfolder import JobFolder
 from modelkit.tracking.folder import FolderReporter
@@ -54,6 +55,20 @@ def test_the_row_holds_the_latest_state(running: tuple[Job, FolderReporter]) -> 
     assert row.progress_detail["checkpoint"]["path"] == "checkpoints/step-5"
     assert row.progress_detail["notices"][0]["code"] == "smaller_batch"
     assert row.actual == {"memory_bytes": 10, "seconds": 2.0, "disk_bytes": 30}
+
+
+def test_what_the_test_rows_gave_is_not_mixed_with_the_best_of_validation(running: tuple[Job, FolderReporter]) -> None:
+    job, reporter = running
+    reporter.metrics({"accuracy": 0.8, "f1_macro": 0.7}, step=5, epoch=1, split="validation")
+    reporter.metrics({"accuracy": 0.6, "f1_macro": 0.5}, step=9, epoch=2, split="validation")
+    assert accuracy_of(bring(job)) == "80.0 %"
+    reporter.metrics({"accuracy": 0.75, "f1_macro": 0.74}, step=9, split="test")
+    row = bring(job)
+    assert (row.metrics_split, accuracy_of(row)) == ("test", "75.0 %")
+
+
+def accuracy_of(job: Job) -> str:
+    return next(figure.value for figure in result_figures(job, None) if figure.title == "Accuracy")
 
 
 def test_an_event_counts_once_however_often_it_is_looked_at(running: tuple[Job, FolderReporter]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from apps.core.http import inner_client
 from apps.jobs.models import WorkerProcess
 from apps.monitoring import health
 
@@ -56,6 +59,23 @@ def test_what_is_down_is_said(settings: Any) -> None:
 
 
 def test_mlflow_and_serving_are_asked(settings: Any, answering: str) -> None:
+    settings.MLFLOW_TRACKING_URI = settings.SERVING_INTERNAL_URL = answering
+    found = health.health(fresh=True).components
+    assert (found["mlflow"], found["serving"]) == ("ok", "ok")
+
+
+def test_a_slow_read_of_the_root_certificates_is_no_outage(
+    settings: Any, answering: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a busy machine whose web process has just started."""
+    read = ssl.SSLContext.load_verify_locations
+
+    def slowly(context: ssl.SSLContext, *given: Any, **more: Any) -> None:
+        time.sleep(2 * health._PROBE_S)
+        read(context, *given, **more)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", slowly)
+    inner_client.cache_clear()
     settings.MLFLOW_TRACKING_URI = settings.SERVING_INTERNAL_URL = answering
     found = health.health(fresh=True).components
     assert (found["mlflow"], found["serving"]) == ("ok", "ok")

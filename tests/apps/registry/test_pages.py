@@ -48,6 +48,16 @@ def test_the_card_is_made_of_recorded_facts(team: Team, family: Any) -> None:
     assert "into 3 classes" in page
 
 
+def test_what_a_compression_measured_is_told_in_words_and_units(team: Team, family: Any) -> None:
+    variant = family[1]
+    variant.metrics = variant.metrics | {"graph_bytes": 23_147_865.0, "p50_ms": 28.5, "agreement": 1.0}
+    variant.save()
+    page = text(team.viewer.browser().get("/models/intents/2/card"))
+    for told in ("Graph", "23.1 MB", "28.5 ms", "Agreement", "100.0 %"):
+        assert told in page
+    assert "graph_bytes" not in page
+
+
 def test_variants_stand_beside_their_parent(team: Team, family: Any) -> None:
     page = text(team.viewer.browser().get("/models/intents/1/variants"))
     assert "-0.2 pp" in page

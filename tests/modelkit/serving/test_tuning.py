@@ -37,6 +37,11 @@ def test_each_goal_takes_the_best_of_those_that_pass() -> None:
         assert engine in tuning.reason
 
 
+def test_the_reason_names_the_precision_as_the_table_does() -> None:
+    for goal in ("latency", "throughput", "memory"):
+        assert "onnxruntime (as it is)" in choose(goal, [row("onnxruntime")]).reason
+
+
 def test_the_default_stays_unless_another_is_clearly_better() -> None:
     assert choose("latency", [row("onnxruntime", p50_ms=5.0), row("other", p50_ms=4.9)]).chosen == 0
     assert choose("latency", [row("onnxruntime", p50_ms=5.0), row("other", p50_ms=4.0)]).chosen == 1

@@ -63,7 +63,8 @@ def _cost(goal: Goal, row: Candidate) -> float:
 
 
 def _why(goal: Goal, row: Candidate, count: int) -> str:
-    engine, precision = row.runtime.engine, row.runtime.precision
+    engine = row.runtime.engine
+    precision = say("as it is") if row.runtime.precision == "as_is" else row.runtime.precision
     if goal == "throughput":
         return say(
             "Of {count} candidates {engine} ({precision}) answers most: {rate:.0f} texts per second.",
