@@ -321,7 +321,7 @@ def _verdict(canary: Canary) -> str:
 def _why(check: Check) -> str:
     """The bound that broke, by its numbers."""
     if check.bound == "crashes":
-        return say("Its process died {count} times while it had traffic.", count=int(check.canary or 0))
+        return say("While it had traffic its process died (times: {count}).", count=int(check.canary or 0))
     canary, stable, limit, noise = check.canary or 0.0, check.stable or 0.0, check.limit or 0.0, check.noise or 0.0
     if check.bound == "errors":
         return say(
