@@ -47,11 +47,11 @@ def post(client: httpx.Client, content: bytes, name: str, *, coded: str) -> http
 @pytest.mark.parametrize(
     ("packed", "coded"),
     [
-        (gzip.compress(BODY), "gzip"),
-        (gzip.compress(BODY), "GZIP"),
-        (gzip.compress(BODY), "x-gzip"),
-        (zlib.compress(BODY), "deflate"),
-        (BODY, "identity"),
+        pytest.param(gzip.compress(BODY), "gzip", id="gzip"),
+        pytest.param(gzip.compress(BODY), "GZIP", id="upper-case"),
+        pytest.param(gzip.compress(BODY), "x-gzip", id="x-gzip"),
+        pytest.param(zlib.compress(BODY), "deflate", id="deflate"),
+        pytest.param(BODY, "identity", id="identity"),
     ],
 )
 def test_a_body_is_read_in_each_coding(client: httpx.Client, packed: bytes, coded: str) -> None:
@@ -62,19 +62,19 @@ def test_a_body_is_read_in_each_coding(client: httpx.Client, packed: bytes, code
 @pytest.mark.parametrize(
     ("packed", "coded", "status", "code"),
     [
-        (b"", "gzip", 400, "damaged_body"),
-        (b"\x1f\x8b", "gzip", 400, "damaged_body"),
-        (BODY, "gzip", 400, "damaged_body"),
-        (gzip.compress(BODY)[:-1], "gzip", 400, "damaged_body"),
-        (gzip.compress(BODY)[:-8] + b"\0" * 8, "gzip", 400, "damaged_body"),
-        (gzip.compress(BODY) + b"x", "gzip", 400, "damaged_body"),
-        (gzip.compress(BODY) * 2, "gzip", 400, "damaged_body"),
-        (gzip.compress(BODY), "deflate", 400, "damaged_body"),
-        (gzip.compress(b"{"), "gzip", 400, "malformed_json"),
-        (gzip.compress(b" " * 1_000_001), "gzip", 413, "body_too_large"),
-        (gzip.compress(b" " * 100_000_000), "gzip", 413, "body_too_large"),
-        (BODY, "br", 415, "unsupported_encoding"),
-        (gzip.compress(BODY), "gzip, gzip", 415, "unsupported_encoding"),
+        pytest.param(b"", "gzip", 400, "damaged_body", id="nothing"),
+        pytest.param(b"\x1f\x8b", "gzip", 400, "damaged_body", id="two-bytes"),
+        pytest.param(BODY, "gzip", 400, "damaged_body", id="not-packed"),
+        pytest.param(gzip.compress(BODY)[:-1], "gzip", 400, "damaged_body", id="cut"),
+        pytest.param(gzip.compress(BODY)[:-8] + b"\0" * 8, "gzip", 400, "damaged_body", id="wrong-checksum"),
+        pytest.param(gzip.compress(BODY) + b"x", "gzip", 400, "damaged_body", id="more-after-it"),
+        pytest.param(gzip.compress(BODY) * 2, "gzip", 400, "damaged_body", id="twice"),
+        pytest.param(gzip.compress(BODY), "deflate", 400, "damaged_body", id="another-coding"),
+        pytest.param(gzip.compress(b"{"), "gzip", 400, "malformed_json", id="half-a-json"),
+        pytest.param(gzip.compress(b" " * 1_000_001), "gzip", 413, "body_too_large", id="large"),
+        pytest.param(gzip.compress(b" " * 100_000_000), "gzip", 413, "body_too_large", id="bomb"),
+        pytest.param(BODY, "br", 415, "unsupported_encoding", id="unknown-coding"),
+        pytest.param(gzip.compress(BODY), "gzip, gzip", 415, "unsupported_encoding", id="two-codings"),
     ],
 )
 def test_what_cannot_be_unpacked_is_refused_by_name(
