@@ -177,7 +177,7 @@ def result_figures(job: Job, champion: ModelVersion | None) -> list[Figure]:
     for metric in spec.metrics:
         value = job.metrics.get(metric.name)
         # The best is of the validation rows: beside what the test rows gave it would pass for one of theirs.
-        if job.metrics_split == "validation" and not final and job.best.get("name") == metric.name:
+        if job.metrics_split != "test" and not final and job.best.get("name") == metric.name:
             value = job.best["value"]
         if value is None:
             continue

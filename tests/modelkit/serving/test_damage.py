@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import resource
 import signal
@@ -12,6 +14,7 @@ import pytest
 
 from modelkit.serving.files import write_atomic
 from modelkit.serving.plan import KeySet, Sampling
+from modelkit.serving.wire import Ask, ask
 from tests.modelkit.serving.toys import KEYS, WORKSPACE, Host, make_bundle, revision, running, wait_until
 
 
@@ -124,7 +127,12 @@ def test_before_it_has_read_keys_and_table_the_port_calls_nobody_a_stranger(host
 def test_a_runner_killed_while_its_answers_are_checked_costs_no_deployment(host: Host, tmp_path: Path) -> None:
     make_bundle(tmp_path / "slow", golden_also=("{sleep} card",))
     host.apply(running("intents", revision(1, tmp_path / "slow")))
-    wait_until(host.paths.socket(WORKSPACE, "intents", 1).exists, what="a runner that listens")
+    runner = host.paths.socket(WORKSPACE, "intents", 1)
+
+    def busy() -> bool:
+        return bool(json.loads(asyncio.run(ask(str(runner), Ask.INFO)).body)["in_flight"])
+
+    wait_until(lambda: runner.exists() and busy(), what="a runner that is being checked")
     pid = host.revision("intents").pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
