@@ -2,9 +2,9 @@
 
 Each slot is a thread that runs one batch at a time and takes its share of what is at hand, no more: the texts of one
 request are computed in all slots at once, and none runs a large batch while another runs single texts. A request larger
-than a batch is cut and takes turns with the others, so that it cannot hold them up. A lone caller's request runs on the event
-loop's own thread, which saves it two wake-ups. The queue is bounded by the time it would take. Does not know sockets or
-tasks.
+than a batch is cut and takes turns with the others, so that it cannot hold them up. A lone caller's request runs on the
+event loop's own thread, which saves it two wake-ups. The queue is bounded by the time it would take. Does not know
+sockets or tasks.
 """
 
 from __future__ import annotations

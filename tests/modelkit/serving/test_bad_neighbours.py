@@ -225,7 +225,7 @@ def test_callers_that_vanish_harm_nobody(host: Host, misbehave: Callable[[socket
                 misbehave(connection)
     # Nothing of them is left: the front keeps the connections of the living only, and answers on.
     wait_until(lambda: open_connections(host) <= 1, what="the end of their connections")
-    wait_until(lambda: host.predict("intents").status_code == 200, what="an answer")
+    assert wait_until(lambda: host.predict("intents").status_code == 200, what="an answer")
 
 
 def test_the_log_has_no_traceback(host: Host) -> None:
