@@ -14,6 +14,20 @@ from tests.personas import Team, team_make
 ROOT = Path(__file__).resolve().parents[1]
 
 
+#: Folders whose tests start processes, kill them and wait for what comes of it.
+REAL_PROCESSES = tuple(
+    str(ROOT / "tests" / folder)
+    for folder in ("e2e", "modelkit/serving", "modelkit/test_launcher.py", "supervisor", "ui", "workers")
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let a test of real processes fail once: what is wrong fails twice. The summary names each one that ran again."""
+    for item in items:
+        if str(item.path).startswith(REAL_PROCESSES):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 def _shared(variable: str, folder: str) -> Path:
     path = Path(os.environ.get(variable) or ROOT.parent / "shared" / folder)
     if not path.is_dir():
