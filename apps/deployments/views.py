@@ -23,7 +23,7 @@ from apps.deployments import selectors, services
 from apps.deployments.backend import serving_backend
 from apps.deployments.describing import endpoint_document
 from apps.deployments.forms import DeployForm, TryForm, candidate_of, sampling_of, settings_of, traffic_of
-from apps.deployments.models import Endpoint, EndpointStatus
+from apps.deployments.models import Endpoint
 from apps.deployments.pages import BUILDERS, PER_PAGE, endpoint_context, statuses
 from apps.deployments.trying import endpoint_try
 
@@ -42,7 +42,7 @@ def endpoint_list(request: HttpRequest) -> HttpResponse:
         }
         for endpoint in page
     ]
-    context: dict[str, Any] = {"page": page, "rows": rows, "statuses": dict(EndpointStatus.choices)}
+    context: dict[str, Any] = {"page": page, "rows": rows, **statuses()}
     context["settling"] = any(selectors.settling(endpoint) for endpoint in page)
     return page_or_fragment(request, "deployments/list.html", "deployments/_list.html", context)
 

@@ -130,8 +130,18 @@ def _lineage(request: HttpRequest, version: ModelVersion) -> dict[str, Any]:
         "users": selectors.version_users([version]),
         "mlflow_uri": f"models:/{registered}/{version.number}",
         "mlflow_url": mlflow_gateway.version_url(registered, version.number),
-        "recorded": version.manifest.get("lineage", {}),
+        "recorded": _recorded(version.manifest.get("lineage", {})),
     }
+
+
+def _recorded(lineage: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """What the bundle itself says of its origin: each name with its lines, a mapping's a line for each entry."""
+    rows = []
+    for name, value in lineage.items():
+        lines = [f"{key}: {inner}" for key, inner in value.items()] if isinstance(value, dict) else [str(value)]
+        if value:
+            rows.append((name, lines))
+    return rows
 
 
 def _metrics(request: HttpRequest, version: ModelVersion) -> dict[str, Any]:

@@ -35,6 +35,17 @@ def test_every_tab_stands_before_anything_is_live(team: Team, endpoint: Endpoint
         assert b"intents@1" in browser.get("/endpoints/").content
 
 
+def test_an_endpoint_that_sleeps_says_so(team: Team, endpoint: Endpoint) -> None:
+    browser = team.viewer.browser()
+    assert b"Asleep" not in browser.get("/endpoints/").content
+    Endpoint.objects.update(status="live")
+    Revision.objects.update(status="asleep")
+    for address in ("/endpoints/", "/endpoints/intents/"):
+        page = browser.get(address).content.decode()
+        assert ">Live<" in page
+        assert ">Asleep<" in page
+
+
 def test_the_list_without_endpoints_offers_one_action(team: Team) -> None:
     page = team.owner.browser().get("/endpoints/").content.decode()
     assert page.count("btn-primary") == 1

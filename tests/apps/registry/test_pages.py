@@ -48,6 +48,16 @@ def test_the_card_is_made_of_recorded_facts(team: Team, family: Any) -> None:
     assert "into 3 classes" in page
 
 
+def test_the_origin_that_a_bundle_records_is_read_line_by_line(team: Team, family: Any) -> None:
+    version = family[0]
+    version.manifest["lineage"] = {"params": {"seed": 7, "epochs": 3}, "parent": None, "code_version": "1.2"}
+    version.save()
+    page = text(team.viewer.browser().get("/models/intents/1/lineage"))
+    assert "seed: 7<br>epochs: 3" in page
+    assert "<code>code_version</code>" in page
+    assert "<code>parent</code>" not in page
+
+
 def test_what_a_compression_measured_is_told_in_words_and_units(team: Team, family: Any) -> None:
     variant = family[1]
     variant.metrics = variant.metrics | {"graph_bytes": 23_147_865.0, "p50_ms": 28.5, "agreement": 1.0}
