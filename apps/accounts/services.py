@@ -121,8 +121,11 @@ def member_set_role(*, by: Identity, membership: Membership, role: Role) -> Memb
 
 
 def member_remove(*, by: Identity, membership: Membership) -> None:
-    """Take a member, with the tokens made here, out of the workspace. Anyone may leave; the last owner stays."""
-    if membership.user_id != by.user.pk:
+    """Take a member, with the tokens made here, out of the workspace. Anyone may leave; the last owner stays.
+
+    A token with a smaller role than its user's cannot leave for that user: it was given for less.
+    """
+    if membership.user_id != by.user.pk or by.role != membership.role:
         by.require(Role.OWNER)
     with transaction.atomic():
         _refuse_last_owner(membership)

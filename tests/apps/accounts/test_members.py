@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from apps.accounts.models import ApiToken, AuditEntry, Membership, User
-from tests.personas import Team
+from apps.accounts.models import ApiToken, AuditEntry, Membership, Role, User
+from apps.accounts.services import token_create
+from tests.personas import Team, call
 
 
 def test_a_new_user_gets_a_one_time_password(team: Team) -> None:
@@ -64,6 +65,12 @@ def test_the_last_owner_stays(team: Team) -> None:
 def test_who_leaves_takes_the_tokens_along(team: Team) -> None:
     assert team.developer.api("DELETE", "/members/developer").status_code == 204
     assert ApiToken.objects.get(user=team.developer.user).revoked_at is not None
+
+
+def test_a_token_for_less_cannot_leave_for_its_user(team: Team) -> None:
+    _row, token = token_create(by=team.developer.identity, name="reads", role=Role.VIEWER)
+    assert call("DELETE", "/members/developer", Authorization=f"Bearer {token}").status_code == 403
+    assert Membership.objects.filter(user=team.developer.user).exists()
 
 
 def test_a_workspace_opens_with_its_owner(team: Team) -> None:
