@@ -145,3 +145,32 @@ def test_the_first_tab_stop_skips_to_the_content(signed_in: Any, live_server: An
     signed_in.get(f"{live_server.url}/")
     signed_in.find_element("tag name", "body").send_keys(Keys.TAB)
     assert signed_in.switch_to.active_element.get_attribute("class") == "skip-link"
+
+
+@pytest.mark.parametrize(
+    ("path", "dialog"),
+    [
+        (f"/endpoints/{LONG_NAME}/?tab=settings", "delete-dialog"),
+        ("/models/intents/", "delete-model"),
+        ("/models/intents/1/", "promote"),
+    ],
+)
+def test_a_dialog_opens_amid_the_window_and_gives_the_focus_back(
+    signed_in: Any, live_server: Any, path: str, dialog: str
+) -> None:
+    signed_in.get(f"{live_server.url}{path}")
+    opener = signed_in.find_element("css selector", f"[data-open-dialog={dialog}]")
+    signed_in.execute_script("arguments[0].focus()", opener)
+    opener.send_keys(Keys.ENTER)
+    box, width, height, heading = signed_in.execute_script(
+        f"const dialog = document.querySelector('#{dialog}:modal'); const box = dialog.getBoundingClientRect();"
+        "const heading = document.getElementById(dialog.getAttribute('aria-labelledby'));"
+        "return [box, innerWidth, innerHeight, heading.textContent]"
+    )
+    assert heading
+    assert abs(box["left"] - (width - box["right"])) <= 20
+    assert abs(box["top"] - (height - box["bottom"])) <= 2
+    assert box["height"] < height / 2
+    signed_in.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert not signed_in.find_elements("css selector", "dialog[open]")
+    assert signed_in.switch_to.active_element == opener

@@ -38,7 +38,10 @@ def test_a_canary_from_the_form_to_its_end(team: Team, endpoint: Endpoint) -> No
     assert "Waits until the traffic has come to its share." in page
     assert "Start the canary" not in page
     assert post(team, "canary/pause", {}).status_code == 302
-    assert "Go on" in tab(team, "traffic")
+    page = tab(team, "traffic")
+    assert "Go on" in page
+    assert "Held at its share" in page
+    assert not [words for words in ("Waits until", "Waits for", "The step lasts") if words in page]
     assert post(team, "canary/abort", {}).status_code == 302
     page = tab(team, "traffic")
     assert "Last canary" in page
@@ -135,6 +138,7 @@ def test_what_answered_then_is_asked_by_a_form(team: Team, endpoint: Endpoint) -
     )
     page = tab(team, "timeline", at="2026-11-17T14:05")
     assert "<b>100 %</b> intents@1" in page
+    assert "until now" in page
     assert "Nothing is known of that moment" in tab(team, "timeline", at="2026-11-17T12:05:00")
     for wrong in ("tomorrow", "2026-13-41T00:00"):
         assert "An example is 2026-11-17T14:05." in tab(team, "timeline", at=wrong)
