@@ -131,6 +131,13 @@ def test_the_shadow_from_its_form_to_the_list_of_differences(team: Team, endpoin
     assert Revision.objects.get(number=2).shadow == 0
 
 
+def test_shares_that_are_refused_stay_in_their_fields(team: Team, endpoint: Endpoint) -> None:
+    page = post(team, "traffic", {"weight-1": "70", "sticky": "none"}).content.decode()
+    assert "Nothing was changed" in page
+    assert 'name="weight-1" value="70"' in page
+    assert 'name="weight-1" value="100"' in tab(team, "traffic")
+
+
 def test_what_answered_then_is_asked_by_a_form(team: Team, endpoint: Endpoint) -> None:
     at = datetime(2026, 11, 17, 14, 5, tzinfo=UTC)
     endpoint.timeline.create(
