@@ -6,7 +6,7 @@ BIN := $(TUNEYARD_VENV)/bin
 export TUNEYARD_VENV
 # Tests run in so many processes; a file's tests stay together, since many share what a fixture started.
 TEST_PROCESSES ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 # This checkout's code, whatever the shell's own path would bring.
 export PYTHONPATH := $(CURDIR):$(CURDIR)/platform
 

@@ -14,17 +14,23 @@ from tests.personas import Team, team_make
 ROOT = Path(__file__).resolve().parents[1]
 
 
-#: Folders whose tests start processes, kill them and wait for what comes of it.
-REAL_PROCESSES = tuple(
-    str(ROOT / "tests" / folder)
-    for folder in ("e2e", "modelkit/serving", "modelkit/test_launcher.py", "supervisor", "ui", "workers")
-)
+#: Where tests start processes, kill them and wait for what comes of it; the longest first.
+REAL_PROCESSES = ("e2e", "workers", "supervisor", "modelkit/serving", "modelkit/test_launcher.py", "ui")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let a test of real processes fail once: what is wrong fails twice. The summary names each one that ran again."""
+    """Put tests of real processes first, so that none is left to run alone at the end, and let each fail once.
+
+    What is wrong fails twice; the summary names each test that ran again.
+    """
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(ROOT / "tests").as_posix()
+        return next((n for n, start in enumerate(REAL_PROCESSES) if path.startswith(start)), len(REAL_PROCESSES))
+
+    items.sort(key=place)
     for item in items:
-        if str(item.path).startswith(REAL_PROCESSES):
+        if place(item) < len(REAL_PROCESSES):
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 

@@ -1,13 +1,14 @@
 """Measures serving and prints one JSON object as the last line. Everything else goes to the error stream.
 
-    python -m benchmarks.serving [--rounds 3] [--seconds 5] [--precision int8]
+    python -m benchmarks.serving [--rounds 8] [--seconds 2] [--precision int8]
         [--only share swaps cold exact peers overload]
 
-`share_of_limit` by concurrency is our rate over LIMIT's in the same minute; `cpu_ratio` our processor time per request
-at 32 callers over LIMIT's; figures are medians over the rounds. `vs_best_peer_at_32` gives each peer the bundle's own
-predictor, which sorts a batch by length and cuts it into eights; `vs_best_padding_peer_at_32` gives it the same
-predictor without that, so that it pads a batch to its longest text, as the model functions that users of those servers
-write do. A figure that could not be measured is null, with the reason above it.
+`share_of_limit` by concurrency is our rate over LIMIT's just before, in turns so short that both meet the same host;
+`cpu_ratio` our processor time per request at 32 callers over LIMIT's; figures are medians over the rounds.
+`vs_best_peer_at_32` gives each peer the bundle's own predictor, which sorts a batch by length and cuts it;
+`vs_best_padding_peer_at_32` gives it the same predictor without that, so that it pads a batch to its longest text, as
+the model functions that users of those servers write do. A figure that could not be measured is null, with the reason
+above it.
 """
 
 from __future__ import annotations
@@ -152,8 +153,8 @@ def _sound(name: str, load: Load) -> Load:
 def main() -> None:
     """Measure, saying what happens on the error stream."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--seconds", type=int, default=2, help="of each measurement")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--precision", choices=("fp32", "int8"), default="int8")
     options = parser.parse_args()

@@ -137,6 +137,11 @@ class Revision:
         }
         return shown[self.phase]
 
+    @property
+    def standing(self) -> tuple[object, ...]:
+        """Equal while nothing happened to it that its place in the traffic or what is kept of it depends on."""
+        return (self.phase, self.asleep, self.reason, *((replica.pid, replica.ready) for replica in self._replicas))
+
     def observed(self) -> ObservedRevision:
         return ObservedRevision(
             number=self.spec.number,

@@ -38,7 +38,10 @@ from modelkit.wording import say
 
 logger = logging.getLogger("modelkit.serving.agent")
 
+#: Looks at processes and files, and acts on what changed.
 TICK_S = 0.05
+#: Acts, saves and reports although nothing seems to have changed: this costs more than to look.
+QUIET_S = 0.25
 REPORT_EVERY_S = 1.0
 VITALS_EVERY_S = 2.0
 _COMPLAIN_EVERY_S = 10.0
@@ -80,6 +83,8 @@ class Agent:
         self._routing_lock = asyncio.Lock()
         self._reported = ObservedSet()
         self._reported_at = 0.0
+        self._standing: object = None
+        self._acted_at = 0.0
         self._looked_at = 0.0
         self._complained_at = float("-inf")
         #: Of the files as we wrote them: what somebody else did to them is undone in the next pass.
@@ -117,6 +122,10 @@ class Agent:
         self._read_desired()
         self._attempt(self._front.watch)
         self._attempt(self._watch_revisions)
+        standing = [id(self._desired), self._front.healthy, *((r.key, r.standing) for r in self._revisions())]
+        if standing == self._standing and time.monotonic() - self._acted_at < QUIET_S:
+            return
+        self._standing, self._acted_at = standing, time.monotonic()
         if self._desired_read:
             await self._act()
         self._attempt(self._save)

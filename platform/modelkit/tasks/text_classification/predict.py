@@ -21,8 +21,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
-#: Rows that run together. Texts are sorted by length first, so that little is computed for padding.
-CHUNK_ROWS = 8
+#: Rows that run together. Texts are sorted by length first, so that little is computed for padding. On one thread more
+#: rows gain nothing but padding: batches of 8 and 16 real sentences take a fifth less in fours than in eights.
+CHUNK_ROWS = 4
 
 
 @dataclass(frozen=True)
