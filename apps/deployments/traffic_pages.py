@@ -51,12 +51,13 @@ def canary_card(canary: Canary) -> dict[str, Any]:
     ends_at = step_ends_at(canary)
     waits = ""
     if canary.finished_at is None:
-        if ends_at is None:
+        if canary.status == CanaryStatus.PAUSED:
+            # Neither requests nor the end of the step let it rise: only a person does.
+            waits, ends_at = _("Held at its share; a broken bound takes the traffic back all the same."), None
+        elif ends_at is None:
             waits = _("Waits until the traffic has come to its share.")
         elif lacking:
             waits = _("Waits for %(count)s more requests.") % {"count": lacking}
-        elif canary.status == CanaryStatus.PAUSED:
-            waits = _("Held at its share; a broken bound takes the traffic back all the same.")
         else:
             waits = _("Waits for the end of the step.")
     return {

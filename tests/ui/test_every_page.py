@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -145,3 +146,88 @@ def test_the_first_tab_stop_skips_to_the_content(signed_in: Any, live_server: An
     signed_in.get(f"{live_server.url}/")
     signed_in.find_element("tag name", "body").send_keys(Keys.TAB)
     assert signed_in.switch_to.active_element.get_attribute("class") == "skip-link"
+
+
+@pytest.mark.parametrize(
+    ("path", "dialog"),
+    [
+        (f"/endpoints/{LONG_NAME}/?tab=settings", "delete-dialog"),
+        ("/models/intents/", "delete-model"),
+        ("/models/intents/1/", "promote"),
+    ],
+)
+def test_a_dialog_opens_amid_the_window_and_gives_the_focus_back(
+    signed_in: Any, live_server: Any, path: str, dialog: str
+) -> None:
+    signed_in.get(f"{live_server.url}{path}")
+    opener = signed_in.find_element("css selector", f"[data-open-dialog={dialog}]")
+    signed_in.execute_script("arguments[0].focus()", opener)
+    opener.send_keys(Keys.ENTER)
+    box, width, height, heading = signed_in.execute_script(
+        f"const dialog = document.querySelector('#{dialog}:modal'); const box = dialog.getBoundingClientRect();"
+        "const heading = document.getElementById(dialog.getAttribute('aria-labelledby'));"
+        "return [box, innerWidth, innerHeight, heading.textContent]"
+    )
+    assert heading
+    assert abs(box["left"] - (width - box["right"])) <= 20
+    assert abs(box["top"] - (height - box["bottom"])) <= 2
+    assert box["height"] < height / 2
+    signed_in.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert not signed_in.find_elements("css selector", "dialog[open]")
+    assert signed_in.switch_to.active_element == opener
+
+
+#: Of what has the focus: how far its outline lies within all the boxes around it that cut off what lies outside.
+OUTLINE_ROOM = """
+const one = document.activeElement, style = getComputedStyle(one), box = one.getBoundingClientRect();
+const reach = parseFloat(style.outlineWidth) + parseFloat(style.outlineOffset);
+let room = Infinity;
+for (let around = one.parentElement; around && around !== document.body; around = around.parentElement) {
+  if (getComputedStyle(around).overflowX === 'visible') continue;
+  const frame = around.getBoundingClientRect();
+  room = Math.min(room, box.top - frame.top - reach, frame.bottom - box.bottom - reach);
+}
+return [style.outlineStyle, style.outlineWidth, Math.min(room, 99)];
+"""
+
+
+@pytest.mark.parametrize("path", [f"/endpoints/{LONG_NAME}/", f"/endpoints/{LONG_NAME}/monitor"])
+def test_the_keyboards_place_is_seen_whole(signed_in: Any, live_server: Any, path: str) -> None:
+    signed_in.get(f"{live_server.url}{path}")
+    seen = 0
+    for place in signed_in.find_elements("css selector", ".tabs a, .segmented > a, .segmented > button"):
+        if not place.is_displayed():
+            continue
+        signed_in.execute_script("arguments[0].focus({focusVisible: true, preventScroll: true})", place)
+        style, width, room = signed_in.execute_script(OUTLINE_ROOM)
+        assert (style, width) == ("solid", "2px")
+        assert room >= 0
+        seen += 1
+    assert seen
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_words_stand_out_from_what_lies_behind_them(theme: str) -> None:
+    """WCAG AA, 4.5 to 1, for every pair of colours that words are shown in."""
+    sheet = (settings.BASE_DIR / "static/css/tuneyard.css").read_text()
+    block = re.search(rf'\[data-bs-theme="{theme}"\] \{{(.+?)\}}', sheet, re.DOTALL)
+    assert block is not None
+    colours = dict(re.findall(r"--ty-([\w-]+): (#\w{6});", block.group(1)))
+    tones = ("accent", "queued", "running", "good", "warning", "failed")
+    pairs = [(words, behind) for words in ("ink", "muted", *tones) for behind in ("card", "page", "well")]
+    pairs += [(tone, f"{tone}-soft") for tone in tones] + [("on-accent", "accent"), ("ink", "accent-soft")]
+    pairs.append(("muted", "accent-soft"))
+    dim = {pair: ratio for pair in pairs if (ratio := contrast(*(colours[name] for name in pair))) < 4.5}
+    assert dim == {}
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours such as #1b2434."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)

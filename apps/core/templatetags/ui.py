@@ -123,6 +123,18 @@ def ms(value: float | None) -> str:
 
 
 @register.filter
+def change(value: float | None, unit: str) -> str:
+    """A signed difference in the unit of its metric."""
+    if not isinstance(value, int | float):
+        return "–"
+    if unit == "fraction":
+        return points(value)
+    if unit in {"ms", "bytes"}:
+        return f"{'-' if value < 0 else '+'}{ms(abs(value)) if unit == 'ms' else size(abs(value))}"
+    return signed(value, 4)
+
+
+@register.filter
 def size(value: float | None) -> str:
     """Bytes in the unit that fits, in powers of ten."""
     if not isinstance(value, int | float):

@@ -38,7 +38,10 @@ def test_a_canary_from_the_form_to_its_end(team: Team, endpoint: Endpoint) -> No
     assert "Waits until the traffic has come to its share." in page
     assert "Start the canary" not in page
     assert post(team, "canary/pause", {}).status_code == 302
-    assert "Go on" in tab(team, "traffic")
+    page = tab(team, "traffic")
+    assert "Go on" in page
+    assert "Held at its share" in page
+    assert not [words for words in ("Waits until", "Waits for", "The step lasts") if words in page]
     assert post(team, "canary/abort", {}).status_code == 302
     page = tab(team, "traffic")
     assert "Last canary" in page
@@ -128,6 +131,13 @@ def test_the_shadow_from_its_form_to_the_list_of_differences(team: Team, endpoin
     assert Revision.objects.get(number=2).shadow == 0
 
 
+def test_shares_that_are_refused_stay_in_their_fields(team: Team, endpoint: Endpoint) -> None:
+    page = post(team, "traffic", {"weight-1": "70", "sticky": "none"}).content.decode()
+    assert "Nothing was changed" in page
+    assert 'name="weight-1" value="70"' in page
+    assert 'name="weight-1" value="100"' in tab(team, "traffic")
+
+
 def test_what_answered_then_is_asked_by_a_form(team: Team, endpoint: Endpoint) -> None:
     at = datetime(2026, 11, 17, 14, 5, tzinfo=UTC)
     endpoint.timeline.create(
@@ -135,6 +145,7 @@ def test_what_answered_then_is_asked_by_a_form(team: Team, endpoint: Endpoint) -
     )
     page = tab(team, "timeline", at="2026-11-17T14:05")
     assert "<b>100 %</b> intents@1" in page
+    assert "until now" in page
     assert "Nothing is known of that moment" in tab(team, "timeline", at="2026-11-17T12:05:00")
     for wrong in ("tomorrow", "2026-13-41T00:00"):
         assert "An example is 2026-11-17T14:05." in tab(team, "timeline", at=wrong)

@@ -66,6 +66,12 @@ def test_what_a_compression_measured_is_told_in_words_and_units(team: Team, fami
     for told in ("Graph", "23.1 MB", "28.5 ms", "Agreement", "100.0 %"):
         assert told in page
     assert "graph_bytes" not in page
+    parent = family[0]
+    parent.metrics = parent.metrics | {"graph_bytes": 90_147_865.0, "p50_ms": 30.0}
+    parent.save()
+    page = text(team.viewer.browser().get("/models/intents/2/card"))
+    for difference in ("-67.0 MB", "-1.5 ms"):
+        assert difference in page
 
 
 def test_variants_stand_beside_their_parent(team: Team, family: Any) -> None:
