@@ -18,6 +18,7 @@ from django.db import connection
 from django.utils import timezone
 
 from apps.core.http import inner_client
+from apps.deployments.backend import is_fresh, serving_backend
 from apps.jobs import queue
 from apps.jobs.models import WorkerProcess
 from apps.registry import mlflow_gateway
@@ -120,6 +121,10 @@ def _mlflow() -> bool:
 
 
 def _serving() -> bool:
+    """Whether the port answers, and its agent still tells of it: without that, nothing is deployed or restarted."""
+    observed = serving_backend().observe()
+    if observed is None or not is_fresh(observed):
+        return False
     try:
         url = f"{settings.SERVING_INTERNAL_URL}/v2/health/live"
         return inner_client().get(url, timeout=_PROBE_S).status_code == 200

@@ -230,14 +230,19 @@ def runtime_of(options: argparse.Namespace) -> Runtime:
     )
 
 
-def why_unloadable(error: Exception) -> str:
-    """The reason, for the user, why `Served.open` failed."""
+def why_unloadable(error: Exception, folder: Path) -> str:
+    """The reason, for the user, why `Served.open` failed for the bundle in `folder`."""
     if isinstance(error, UserError):
         return both(error.message, error.hint)
     if isinstance(error, KeyError):
         return say("This installation has no task {task}. Install its plugin, then deploy.", task=error.args[0])
     logger.error("The bundle cannot be loaded.", exc_info=error)
-    return say("The model cannot be loaded: {error}", error=f"{type(error).__name__}: {error}")
+    # Engines name files by where they are; a user knows them by their names in the bundle.
+    cause = f"{type(error).__name__}: {error}".replace(f"{folder}/", "")
+    return both(
+        say("The model cannot be loaded: {error}", error=cause),
+        say("Train or compress it again, or deploy another version."),
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -250,7 +255,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         uvloop.run(serve(options.bundle, options.socket, runtime_of(options)))
     except Exception as error:
-        reason = why_unloadable(error)
+        reason = why_unloadable(error, options.bundle)
         logger.error("%s", reason)
         failed.write_text(json.dumps(pack(reason)))
         return EXIT_UNLOADABLE

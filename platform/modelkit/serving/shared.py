@@ -41,7 +41,8 @@ class _Models:
             try:
                 self._served[options.socket] = await Served.open(options.bundle, options.socket, runtime_of(options))
             except Exception as error:
-                return Reply(Status.INVALID, json.dumps(pack(why_unloadable(error))).encode())
+                reason = why_unloadable(error, options.bundle)
+                return Reply(Status.INVALID, json.dumps(pack(reason)).encode())
         return Reply(Status.OK, b"")
 
     async def unload(self, socket: Path) -> Reply:

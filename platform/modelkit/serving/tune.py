@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
+import os
 import signal
 import statistics
 import sys
@@ -104,15 +105,24 @@ def _batches(inputs: list[Any], shift: int, size: int) -> Iterator[list[Any]]:
         yield list(itertools.islice(rotation, size))
 
 
+def _end_with_parent() -> None:
+    """Nobody reads what an agent that was killed had asked for, and the next one measures on the same processors."""
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m modelkit.serving.tune", description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--runtime", type=Runtime.model_validate_json, required=True, help="a Runtime as JSON")
     parser.add_argument("--goal", default="")
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--with-parent", action="store_true", help="end when standard input ends")
     options = parser.parse_args(arguments)
-    # Whoever waits for us may have been killed, and a model that hangs would stay for ever.
+    # A model that hangs would stay for ever where nobody waits for us any more.
     signal.alarm(END_S)
+    if options.with_parent:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     found = measure(options.bundle, options.runtime, options.goal, seconds=options.seconds)
     sys.stdout.write(found.model_dump_json() + "\n")

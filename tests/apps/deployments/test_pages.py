@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
 from apps.deployments import services
 from apps.deployments.applying import deployment_apply
 from apps.deployments.models import Endpoint, Revision
+from modelkit.serving.paths import ServingPaths
+from modelkit.serving.plan import EndpointCounters, ObservedSet
 from tests.apps.deployments.conftest import VersionMake
 from tests.modelkit.serving.toys import Host
 from tests.personas import Team
@@ -44,6 +48,26 @@ def test_an_endpoint_that_sleeps_says_so(team: Team, endpoint: Endpoint) -> None
         page = browser.get(address).content.decode()
         assert ">Live<" in page
         assert ">Asleep<" in page
+
+
+def test_what_was_refused_is_told_beside_the_requests(team: Team, endpoint: Endpoint, home: Path) -> None:
+    counted = EndpointCounters(
+        workspace=team.workspace.public_id,
+        name="intents",
+        requests=5400,
+        errors=12,
+        rejected=5321,
+        p50_ms=1.0,
+        p95_ms=2.0,
+    )
+    observed = ObservedSet(counters=(counted,), updated_at=time.time())
+    ServingPaths(home).ensure()
+    ServingPaths(home).observed.write_text(observed.model_dump_json())
+    services.endpoint_update(by=team.developer.identity, endpoint=endpoint, placement={"replicas": 2})
+    browser = team.viewer.browser()
+    for address in ("/endpoints/", "/endpoints/intents/", "/endpoints/intents/?tab=timeline"):
+        assert "refused (4xx)" in browser.get(address).content.decode().split("5,321", 1)[1][:60], address
+    assert "5,321 refused (4xx)" in browser.get("/endpoints/intents/?tab=timeline").content.decode()
 
 
 def test_the_list_without_endpoints_offers_one_action(team: Team) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from django.utils import timezone
 from apps.core.http import inner_client
 from apps.jobs.models import WorkerProcess
 from apps.monitoring import health
+from modelkit.serving.paths import ServingPaths
+from modelkit.serving.plan import ObservedSet
 
 pytestmark = pytest.mark.django_db
 
@@ -45,6 +48,20 @@ def _all_down(settings: Any) -> None:
     settings.MLFLOW_TRACKING_URI = settings.SERVING_INTERNAL_URL = "http://127.0.0.1:9"
 
 
+@pytest.fixture
+def agent(settings: Any, tmp_path: Path) -> Callable[[float], None]:
+    """Writes the agent's report as of so many seconds ago."""
+    settings.HOME = tmp_path
+
+    def report(age_s: float) -> None:
+        paths = ServingPaths(tmp_path)
+        paths.ensure()
+        paths.observed.write_text(ObservedSet(updated_at=time.time() - age_s).model_dump_json())
+
+    report(0.0)
+    return report
+
+
 def worker(queue: str, **values: Any) -> None:
     now = timezone.now()
     WorkerProcess.objects.create(host="h", name=queue, queue=queue, pid=1, started_at=now, **{"seen_at": now, **values})
@@ -58,12 +75,24 @@ def test_what_is_down_is_said(settings: Any) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("agent")
 def test_mlflow_and_serving_are_asked(settings: Any, answering: str) -> None:
     settings.MLFLOW_TRACKING_URI = settings.SERVING_INTERNAL_URL = answering
     found = health.health(fresh=True).components
     assert (found["mlflow"], found["serving"]) == ("ok", "ok")
 
 
+def test_serving_is_down_while_its_agent_says_nothing(
+    settings: Any, answering: str, agent: Callable[[float], None]
+) -> None:
+    settings.SERVING_INTERNAL_URL = answering
+    agent(60.0)
+    assert health.health(fresh=True).components["serving"] == "down"
+    agent(1.0)
+    assert health.health(fresh=True).components["serving"] == "ok"
+
+
+@pytest.mark.usefixtures("agent")
 def test_a_slow_read_of_the_root_certificates_is_no_outage(
     settings: Any, answering: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from modelkit import bundle
 from tests.modelkit.serving.toys import (
     TOKEN,
     WORKSPACE,
@@ -108,6 +109,9 @@ def test_a_model_that_answers_otherwise_than_trained_is_refused(host: Host, firs
 def test_reasons_for_bundles_that_cannot_be_served(host: Host, first: Path, tmp_path: Path) -> None:
     make_bundle(tmp_path / "alien", task="no_such_task")
     make_bundle(tmp_path / "dying", die_on_load=True)
+    hollow = make_bundle(tmp_path / "hollow")
+    (tmp_path / "hollow" / "weights.json").unlink()
+    bundle.seal(tmp_path / "hollow", hollow)
     missing = revision(1, first).model_copy(update={"bundle": str(tmp_path / "nowhere")})
     other = revision(1, first).model_copy(update={"digest": "0" * 64})
     host.apply(
@@ -115,15 +119,18 @@ def test_reasons_for_bundles_that_cannot_be_served(host: Host, first: Path, tmp_
         running("other", other),
         running("alien", revision(1, tmp_path / "alien")),
         running("dying", revision(1, tmp_path / "dying")),
+        running("hollow", revision(1, tmp_path / "hollow")),
         running("good", revision(1, first)),
     )
-    reasons = {
-        name: host.wait_for(name, "failed").revisions[0].reason for name in ("missing", "other", "alien", "dying")
-    }
+    names = ("missing", "other", "alien", "dying", "hollow")
+    reasons = {name: host.wait_for(name, "failed").revisions[0].reason for name in names}
     assert "manifest.json" in reasons["missing"]
     assert "not the one that was deployed" in reasons["other"]
     assert "no_such_task" in reasons["alien"]
     assert "died while loading" in reasons["dying"]
+    assert "weights.json" in reasons["hollow"]
+    assert "deploy another version" in reasons["hollow"]
+    assert str(tmp_path) not in reasons["hollow"]
     host.wait_for("good", "live")
     answer = host.predict("alien")
     assert answer.status_code == 503

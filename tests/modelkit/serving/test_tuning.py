@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
 from modelkit.serving import engines
 from modelkit.serving.agent.tuning import candidates, choose
 from modelkit.serving.plan import Candidate, Goal, Runtime
-from tests.modelkit.serving.toys import PLUGIN, Host, make_bundle, revision, running
+from tests.modelkit.serving.toys import PLUGIN, Host, make_bundle, revision, running, wait_until
 
 
 def row(
@@ -117,3 +119,31 @@ def test_measuring_that_nobody_waits_for_any_more_ends_by_itself(tmp_path: Path)
     environment = {**os.environ, "TUNEYARD_PLUGINS": str(PLUGIN)}
     ended = subprocess.run([sys.executable, "-c", program], env=environment, timeout=60, check=False)
     assert ended.returncode == -signal.SIGALRM
+
+
+def measuring(host: Host) -> psutil.Process | None:
+    """The process that measures for the agent, if there is one."""
+    assert host.agent is not None
+    children = psutil.Process(host.agent.pid).children()
+    return next((child for child in children if "modelkit.serving.tune" in child.cmdline()), None)
+
+
+def test_a_candidate_whose_measuring_was_killed_is_measured_again(host: Host, first: Path) -> None:
+    host.apply(running("intents", revision(1, first).model_copy(update={"goal": "latency"})))
+    wait_until(lambda: measuring(host), what="the measuring").kill()
+    host.wait_for("intents", "live")
+    tuning = host.revision("intents").tuning
+    assert tuning is not None
+    assert tuning.candidates[0].passes, tuning.candidates[0].reason
+    assert "ended by signal 9" in host.agent_log()
+
+
+def test_measuring_ends_with_the_agent_that_asked_for_it(host: Host, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "slow", load_s=3600)
+    host.apply(running("slow", revision(1, tmp_path / "slow").model_copy(update={"goal": "latency"})))
+    child = wait_until(lambda: measuring(host), what="the measuring")
+    host.kill_agent()
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, what="the end of measuring")
+    host.start_agent()
+    host.apply()
+    wait_until(lambda: host.endpoint("slow") is None, what="the removal")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +17,11 @@ from modelkit.serving.agent.processes import environment
 from modelkit.serving.plan import Candidate, Goal, Runtime, Tuning
 from modelkit.wording import say
 
+logger = logging.getLogger("modelkit.serving.agent")
+
 SECONDS = 2.0
 _TIMEOUT_S = 120.0
+_ATTEMPTS = 2
 #: The default stays unless another is better by more than this share: less is noise, and it is what was checked first.
 _MARGIN = 0.05
 
@@ -91,17 +97,47 @@ def _why(goal: Goal, row: Candidate, count: int) -> str:
 
 
 async def _measure_one(folder: Path, runtime: Runtime, goal: Goal) -> Candidate:
-    """In a process of its own: what it takes of memory is its own, and what kills it kills no one else."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "modelkit.serving.tune",
-        "--bundle", str(folder), "--runtime", runtime.model_dump_json(), "--goal", goal, "--seconds", str(SECONDS),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, env=environment(),
-    )  # fmt: skip
+    """Measured again when its process was killed: that tells of the host, or of an operator, not of the runtime."""
+    for _ in range(_ATTEMPTS):
+        found, signum = await _measure_in_process(folder, runtime, goal)
+        if not signum:
+            break
+        logger.warning("Measuring %s (%s) was ended by signal %d.", runtime.engine, runtime.precision, signum)
+    return found
+
+
+async def _measure_in_process(folder: Path, runtime: Runtime, goal: Goal) -> tuple[Candidate, int]:
+    """In a process of its own: what it takes of memory is its own, and what kills it kills no one else.
+
+    With the signal that ended it, 0 for none. Its standard input is a pipe that ends with us, as it then does.
+    """
+    theirs, ours = os.pipe()
+    try:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "modelkit.serving.tune", "--with-parent", "--bundle", str(folder),
+                "--runtime", runtime.model_dump_json(), "--goal", goal, "--seconds", str(SECONDS),
+                stdin=theirs, stdout=asyncio.subprocess.PIPE, env=environment(),
+            )  # fmt: skip
+        finally:
+            os.close(theirs)
+        return await _told_by(process, runtime)
+    finally:
+        os.close(ours)
+
+
+async def _told_by(process: asyncio.subprocess.Process, runtime: Runtime) -> tuple[Candidate, int]:
     try:
         output, _ = await asyncio.wait_for(process.communicate(), _TIMEOUT_S)
-        return Candidate.model_validate_json(output.strip().rsplit(b"\n", 1)[-1])
-    except (TimeoutError, ValidationError):
-        return Candidate(runtime=runtime, reason=say("Measuring it came to no end."))
+        return Candidate.model_validate_json(output.strip().rsplit(b"\n", 1)[-1]), 0
+    except TimeoutError:
+        return Candidate(runtime=runtime, reason=say("Measuring it came to no end.")), 0
+    except ValidationError:
+        signum = max(0, -(process.returncode or 0))
+        if signum == signal.SIGALRM:
+            return Candidate(runtime=runtime, reason=say("Measuring it came to no end.")), 0
+        reason = say("Its process died while it was measured.")
+        return Candidate(runtime=runtime, reason=reason), signum
     finally:
         if process.returncode is None:
             process.kill()
