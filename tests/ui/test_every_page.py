@@ -78,6 +78,8 @@ def test_one_signs_in_through_the_form(browser: Any, live_server: Any, team: Tea
     browser.find_element("name", "password").send_keys("owner-Passw0rd!")
     browser.find_element("css selector", "form .btn-primary").click()
     WebDriverWait(browser, 30).until(lambda page: page.current_url == f"{live_server.url}/models/")
+    assert browser.find_element("tag name", "h1").text == "Models"
+    assert browser.get_cookie(settings.SESSION_COOKIE_NAME)
 
 
 def test_no_page_breaks_the_policy_or_overflows_a_phone(signed_in: Any, live_server: Any, team: Team) -> None:

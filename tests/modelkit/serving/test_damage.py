@@ -108,6 +108,9 @@ def test_a_state_that_is_lost_while_no_agent_runs_leaves_nobody_behind(host: Hos
     wait_until(lambda: host.predict("intents").status_code == 200, what="an answer")
     # The front would hold the port; a runner ends by itself once nobody can reach it.
     wait_until(lambda: all(gone(pid) for pid in old), what="the end of what nobody knows")
+    assert host.predict("intents").json()["outputs"]
+    assert host.pid_of("intents", 1) not in old
+    assert host.endpoint("other") is None
 
 
 def test_before_it_has_read_keys_and_table_the_port_calls_nobody_a_stranger(host: Host, first: Path) -> None:

@@ -147,3 +147,4 @@ def test_measuring_ends_with_the_agent_that_asked_for_it(host: Host, tmp_path: P
     host.start_agent()
     host.apply()
     wait_until(lambda: host.endpoint("slow") is None, what="the removal")
+    assert measuring(host) is None
