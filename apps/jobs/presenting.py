@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.urls import NoReverseMatch, reverse
-from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -16,7 +15,7 @@ from apps.accounts.models import Role
 from apps.jobs.models import Job, JobKind, JobStatus
 from apps.jobs.selectors import choices, records
 from apps.jobs.selectors.queue import Place
-from apps.jobs.selectors.timing import left_s
+from apps.jobs.selectors.timing import left_s, worked_s
 from apps.jobs.values import delta_text, metric_spec, value_text
 from apps.registry import selectors as registry
 from apps.registry.models import ModelVersion
@@ -126,19 +125,12 @@ def chip_of(job: Job, place: Place | None = None) -> Chip:
 
 def row_of(job: Job, place: Place | None) -> Row:
     left = left_s(job) if job.status == JobStatus.RUNNING else place.wait_s if place else None
-    return Row(job, chip_of(job, place), place, best_figure(job), left, duration_s(job))
+    return Row(job, chip_of(job, place), place, best_figure(job), left, worked_s(job))
 
 
 def rows_of(jobs: Sequence[Job]) -> list[Row]:
     places = records.places_for(list(jobs))
     return [row_of(job, places.get(job.pk)) for job in jobs]
-
-
-def duration_s(job: Job) -> float | None:
-    """From the first start to the end, or until now."""
-    if job.started_at is None:
-        return None
-    return ((job.finished_at or timezone.now()) - job.started_at).total_seconds()
 
 
 def primary_metric(job: Job) -> str:

@@ -12,8 +12,7 @@ from django.utils.translation import gettext as _
 from apps.core.templatetags.ui import duration, size
 from apps.jobs.models import Job, JobKind, JobStatus
 from apps.jobs.presenting import PHASE_TITLES
-from apps.jobs.selectors import folders
-from apps.jobs.selectors.timing import left_s, predicted_phases
+from apps.jobs.selectors.timing import left_s, phase_timeline, predicted_phases, worked_s
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def ends_at(job: Job) -> datetime | None:
 
 
 def steps_of(job: Job) -> list[Step]:
-    timeline = folders.phase_timeline(job, now=time.time())
+    timeline = phase_timeline(job, now=time.time())
     predicted = predicted_phases(job)
     return [
         Step(str(PHASE_TITLES.get(item.name, item.name)), item.state, item.seconds, predicted.get(item.name))
@@ -67,10 +66,8 @@ def progress_facts(job: Job) -> list[str]:
 
 
 def comparisons_of(job: Job) -> list[Comparison]:
-    """Memory, time and disk, predicted and actual; while running the time is what passed so far."""
-    actual = dict(job.actual)
-    if job.status == JobStatus.RUNNING and job.started_at is not None:
-        actual["seconds"] = (timezone.now() - job.started_at).total_seconds()
+    """Memory, time and disk, predicted and actual; the time is what the job's clock shows, all phases together."""
+    actual = job.actual | {"seconds": worked_s(job)}
     lines = (
         (_("Memory, peak"), "memory_bytes", size),
         (_("Time, whole job"), "seconds", duration),
@@ -83,7 +80,7 @@ def comparisons_of(job: Job) -> list[Comparison]:
             continue
         longest = max(predicted or 0, measured or 0) or 1
         measured_text = text(measured)
-        if measured is not None and job.status == JobStatus.RUNNING:
+        if measured is not None and not JobStatus(job.status).is_final:
             measured_text = _("%(span)s so far") % {"span": measured_text}
         found.append(
             Comparison(

@@ -7,12 +7,15 @@ import hashlib
 import io
 import itertools
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from django.conf import settings
+from django.db.models import Count, Exists, OuterRef
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from apps.accounts.auth import Identity
 from apps.accounts.models import Role
@@ -20,6 +23,7 @@ from apps.core.errors import Conflict
 from apps.datasets.models import Dataset, DatasetVersion
 from apps.datasets.services import UploadedPart, dataset_create, version_upload
 from apps.deployments.models import Endpoint
+from apps.monitoring.feedback import labels_of
 from apps.monitoring.models import Feedback, RequestSample
 
 #: Rows of feedback whose samples are fetched together.
@@ -55,6 +59,44 @@ def corrections_of(endpoint: Endpoint) -> Iterator[Correction]:
                 )
 
 
+class Classes(NamedTuple):
+    """What a version made of the corrections would teach: rows by class, and the model's classes that have none.
+
+    `source` is the version that the model learnt from, where other rows are to be had.
+    """
+
+    rows: dict[str, int]
+    missing: list[str]
+    source: DatasetVersion | None
+
+    @property
+    def alone(self) -> str:
+        """The class that all corrections are of; a model cannot learn from one."""
+        return next(iter(self.rows)) if len(self.rows) == 1 else ""
+
+
+def correction_classes(endpoint: Endpoint) -> Classes:
+    """By one query, for a page: a text that was corrected twice counts twice, and one whose input is hidden counts."""
+    sampled = RequestSample.objects.filter(endpoint=endpoint, request_id=OuterRef("request_id"))
+    given = Feedback.objects.filter(Exists(sampled), endpoint=endpoint).exclude(label="").exclude(revision=None)
+    found = given.values_list("label").annotate(rows=Count("pk")).order_by("-rows", "label")
+    return _classes(endpoint, dict(found))
+
+
+def _classes(endpoint: Endpoint, rows: dict[str, int]) -> Classes:
+    missing = [label for label in labels_of(endpoint) if label not in rows]
+    return Classes(rows, missing, _learnt_from(endpoint))
+
+
+def _learnt_from(endpoint: Endpoint) -> DatasetVersion | None:
+    """The dataset version behind the revision with most of the traffic; a variant has its ancestor's."""
+    revision = endpoint.revisions.order_by("-weight", "-number").first()
+    version = revision.model_version if revision is not None else None
+    while version is not None and version.dataset_version is None:
+        version = version.parent
+    return version.dataset_version if version is not None else None
+
+
 def corrections_csv(endpoint: Endpoint) -> str:
     """With a header; UTF-8."""
     out = io.StringIO()
@@ -68,7 +110,7 @@ def corrections_publish(*, by: Identity, endpoint: Endpoint, dataset: str = "") 
     """Make the corrections the next version of a dataset, by default `<endpoint>-feedback`, which is made if need be.
 
     Returns the version and whether it is new: the same corrections make one version. Raises Conflict where there is
-    nothing to make it of, or for a dataset of another task.
+    nothing to make it of, where all is of one class, or for a dataset of another task; nothing is made then.
     """
     by.require(Role.DEVELOPER)
     rows = {correction.text: correction.label for correction in corrections_of(endpoint)}
@@ -78,6 +120,9 @@ def corrections_publish(*, by: Identity, endpoint: Endpoint, dataset: str = "") 
             "Give the right labels of some sampled requests; without the input kept, there is nothing to learn from."
         )
         raise Conflict(message, code="no_corrections", hint=hint)
+    classes = _classes(endpoint, dict(Counter(rows.values()).most_common()))
+    if classes.alone:
+        raise Conflict(one_class_text(classes), code="one_class", hint=one_class_hint(classes))
     target = _dataset(by, endpoint, dataset or f"{endpoint.name[:54]}-feedback")
     path = _written(rows)
     try:
@@ -87,6 +132,28 @@ def corrections_publish(*, by: Identity, endpoint: Endpoint, dataset: str = "") 
         return version_upload(by=by, dataset=target, files=[part], mapping={"text": "text", "label": "label"})
     finally:
         path.unlink(missing_ok=True)
+
+
+def one_class_text(classes: Classes) -> str:
+    message = ngettext(
+        "The only correction is of the class %(label)s; data to train on needs two classes.",
+        "All %(rows)d corrections are of the class %(label)s; data to train on needs two classes.",
+        classes.rows[classes.alone],
+    )
+    return message % {"rows": classes.rows[classes.alone], "label": classes.alone}
+
+
+def one_class_hint(classes: Classes) -> str:
+    if classes.source is None:
+        return _(
+            "Correct an answer of another class too, or download the corrections as CSV, add rows of other classes "
+            "and upload them as a dataset."
+        )
+    hint = _(
+        "Correct an answer of another class too, or download the corrections as CSV, add them to the rows of %(ref)s "
+        "and upload both as its next version."
+    )
+    return hint % {"ref": classes.source.ref}
 
 
 def _written(rows: dict[str, str]) -> Path:

@@ -133,12 +133,17 @@ def _page(
     request: HttpRequest, endpoint: Endpoint, listed: dict[str, Any], refusal: AppError | None = None
 ) -> HttpResponse:
     context = endpoint_context(request, endpoint, "requests", refusal)
+    classes = corrections.correction_classes(endpoint)
+    alone = bool(classes.alone)
     context |= listed | {
         "tab_template": "monitoring/requests.html",
         "sampling": Sampling.model_validate(endpoint.sampling),
         "accuracy": services.accuracy_of(endpoint),
         "accuracies": services.accuracy_by_revision(endpoint),
         "corrections": Feedback.objects.filter(endpoint=endpoint).exclude(label="").count(),
+        "classes": classes,
+        "one_class": corrections.one_class_text(classes) if alone else "",
+        "one_class_hint": corrections.one_class_hint(classes) if alone else "",
         "feedback_choices": _SAID.items(),
     }
     return render(request, "deployments/detail.html", context, status=refusal.status if refusal else 200)

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.utils.translation import gettext
 
+from apps.core.templatetags.ui import difference
 from apps.registry.measures import SCORES
 from apps.registry.models import ModelVersion
 from modelkit import catalog
@@ -36,9 +37,8 @@ class Delta:
         return self.value - self.reference
 
     @property
-    def ratio(self) -> float | None:
-        """The value as a multiple of the reference."""
-        return self.value / self.reference if self.value is not None and self.reference else None
+    def difference(self) -> str:
+        return difference(self.value, self.reference, self.unit)
 
     @property
     def better(self) -> bool | None:
@@ -61,6 +61,10 @@ class ClassRow:
     @property
     def delta(self) -> float | None:
         return None if self.reference_f1 is None else self.f1 - self.reference_f1
+
+    @property
+    def difference(self) -> str:
+        return difference(self.f1, self.reference_f1, "fraction")
 
 
 @dataclass(frozen=True)

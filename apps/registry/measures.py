@@ -16,5 +16,5 @@ SCORES = (
     Metric("size_bytes", _("Size"), _("All files of the bundle."), "bytes", False),
     Metric("graph_bytes", _("Graph"), _("The model file alone."), "bytes", False),
     Metric("peak_memory_bytes", _("Peak memory"), _("Most memory while answering."), "bytes", False),
-    Metric("throughput_rows_s", _("Throughput, rows a second"), _("Of all inputs at once."), ""),
+    Metric("throughput_rows_s", _("Throughput, rows a second"), _("Of all inputs at once."), "rows/s"),
 )

@@ -5,7 +5,7 @@
 import { heatmap, labelWhenZoomed } from "./chart-heatmap.js";
 import { lines } from "./chart-lines.js";
 import { palette } from "./chart-parts.js";
-import { scatter } from "./chart-scatter.js";
+import { nameWhenPlaced, scatter } from "./chart-scatter.js";
 import { times } from "./chart-times.js";
 
 const KINDS = { lines, heatmap, scatter, times };
@@ -60,6 +60,7 @@ function draw(element, figure) {
     entry.chart.setOption({ dataZoom: zoomed.map(({ start, end }) => ({ start, end })) });
   }
   labelWhenZoomed(entry.chart, figure);
+  nameWhenPlaced(entry.chart, figure, palette());
   element.setAttribute("data-drawn", figure.kind);
 }
 
@@ -90,7 +91,13 @@ async function load(element) {
   }
 }
 
-const sizes = new ResizeObserver((entries) => entries.forEach(({ target }) => charts.get(target)?.chart.resize()));
+const sizes = new ResizeObserver((entries) =>
+  entries.forEach(({ target }) => {
+    const { chart, figure } = charts.get(target) ?? {};
+    chart?.resize();
+    if (figure) nameWhenPlaced(chart, figure, palette());
+  }),
+);
 
 function scan(root) {
   for (const [element, { chart }] of charts) {

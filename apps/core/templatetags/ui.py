@@ -50,6 +50,9 @@ _NAVIGATION = (
 )
 
 
+#: Units in which twice as much means the same at any size.
+_RELATIVE = {"ms", "bytes", "rows/s"}
+
 _SPLITS = {"train": gettext_lazy("train"), "validation": gettext_lazy("validation"), "test": gettext_lazy("test")}
 
 register.filter("told", told)
@@ -106,32 +109,9 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 @register.filter
-def points(value: float | None) -> str:
-    """A difference of fractions in percentage points, with its sign."""
-    return "–" if not isinstance(value, int | float) else _("%(value)s pp") % {"value": f"{float(value) * 100:+.1f}"}
-
-
-@register.filter
-def signed(value: float | None, digits: int = 1) -> str:
-    return "–" if not isinstance(value, int | float) else f"{float(value):+.{digits}f}"
-
-
-@register.filter
 def ms(value: float | None) -> str:
     """Milliseconds with one decimal."""
     return "–" if not isinstance(value, int | float) else f"{float(value):.1f} ms"
-
-
-@register.filter
-def change(value: float | None, unit: str) -> str:
-    """A signed difference in the unit of its metric."""
-    if not isinstance(value, int | float):
-        return "–"
-    if unit == "fraction":
-        return points(value)
-    if unit in {"ms", "bytes"}:
-        return f"{'-' if value < 0 else '+'}{ms(abs(value)) if unit == 'ms' else size(abs(value))}"
-    return signed(value, 4)
 
 
 @register.filter
@@ -158,6 +138,43 @@ def count(value: float | None) -> str:
             return f"{number:.0f}" if not unit else f"{number:.1f} {unit}"
         number /= 1000
     return f"{number:.1f} T"
+
+
+@register.filter
+def measure(value: float | None, unit: str) -> str:
+    """A metric's value in its unit."""
+    if not isinstance(value, int | float):
+        return "–"
+    match unit:
+        case "fraction":
+            return percent(value)
+        case "bytes":
+            return size(value)
+        case "ms":
+            return ms(value)
+        case "nats":
+            return f"{value:.3f}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.4g}"
+
+
+def difference(value: float | None, against: float | None, unit: str) -> str:
+    """How a metric's value differs from another one, with its sign; the same way on every page.
+
+    Shares differ by percentage points. Times, sizes and speeds differ by a part of what they are compared with: it is
+    what a machine of another speed would show too. All else differs by a bare number.
+    """
+    if not isinstance(value, int | float) or not isinstance(against, int | float):
+        return "–"
+    if unit == "fraction":
+        return _("%(value)s pp") % {"value": _signed(f"{(value - against) * 100:+.1f}")}
+    if unit not in _RELATIVE:
+        return _signed(f"{value - against:+.4g}")
+    return f"{_signed(f'{(value / against - 1) * 100:+.1f}')} %" if against else "–"
+
+
+def _signed(number: str) -> str:
+    """With a minus sign as wide as the plus, and no sign where nothing is left of the number."""
+    return number.replace("-", "−") if float(number) else number.lstrip("+-")
 
 
 @register.filter

@@ -1,4 +1,4 @@
-"""What a job's folder tells: curves, log lines, artifacts, checkpoints, phases. Read from files, never from rows."""
+"""What a job's folder tells: curves, log lines, artifacts, checkpoints. Read from files, never from rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 
 from apps.core.errors import NotFound
-from apps.jobs.models import Job, JobKind, JobStatus
+from apps.jobs.models import Job, JobKind
 from modelkit.contracts import PHASES
 from modelkit.jobfolder import JobFolder, read_json
 
@@ -144,38 +144,3 @@ def checkpoint_list(job: Job) -> list[dict[str, Any]]:
             found[event["path"]] = {name: event.get(name) for name in ("t", "path", "step", "epoch", "values")}
     rows = [row | {"present": (folder.path / row["path"]).is_dir()} for row in found.values()]
     return sorted(rows, key=lambda row: (row["step"], row["t"]), reverse=True)
-
-
-@dataclass(frozen=True)
-class PhaseTime:
-    """A phase of the job: `state` is done, now, ahead or stopped; `seconds` what it took so far, over all attempts."""
-
-    name: str
-    state: str
-    seconds: float | None
-
-
-def phase_timeline(job: Job, *, now: float) -> list[PhaseTime]:
-    """The phases of the job's kind in order, with their durations."""
-    entered = job.progress_detail.get("phases", [])
-    ended = job.finished_at.timestamp() if job.finished_at else now
-    seconds: dict[str, float] = defaultdict(float)
-    if job.started_at is not None:
-        seconds["queued"] = max(0.0, (job.started_at - job.created_at).total_seconds())
-    for index, phase in enumerate(entered):
-        following = entered[index + 1]["at"] if index + 1 < len(entered) else ended
-        seconds[phase["name"]] += max(0.0, following - phase["at"])
-    names = PHASES_OF[JobKind(job.kind)]
-    current = job.phase or (entered[-1]["name"] if entered else "queued")
-    reached = names.index(current) if current in names else 0
-    final = JobStatus(job.status).is_final
-    timeline = []
-    for index, name in enumerate(names):
-        if job.status == JobStatus.SUCCEEDED or index < reached:
-            state = "done"
-        elif index == reached:
-            state = "stopped" if final else "now"
-        else:
-            state = "ahead"
-        timeline.append(PhaseTime(name, state, round(seconds[name], 2) if name in seconds else None))
-    return timeline

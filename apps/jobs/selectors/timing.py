@@ -1,16 +1,83 @@
-"""How long a running job still takes: what its loop says of itself, and what was predicted of the phases ahead."""
+"""How long a job took by phase, and how long it still takes: by its loop's word and by what was predicted.
+
+A job's phases follow each other without a gap: claiming it enters `preparing`, and what puts it back enters `queued`.
+So the whole is the sum of all phases but `queued`, and no wait between two attempts passes for work.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from apps.jobs.models import Job, JobKind, JobStatus
 from apps.jobs.selectors.folders import PHASES_OF
 
 #: Seconds that both sides are given when the past phases are compared with their prediction: short ones tell little.
 DAMPING_S = 5.0
+
+
+@dataclass(frozen=True)
+class PhaseTime:
+    """A phase of the job: `state` is done, now, ahead or stopped; `seconds` what it took so far, over all attempts."""
+
+    name: str
+    state: str
+    seconds: float | None
+
+
+def phase_seconds(job: Job, *, now: float) -> dict[str, float]:
+    """Seconds that each phase took so far, over all attempts, without the wait before the first start."""
+    entered = job.progress_detail.get("phases", [])
+    if not entered and job.started_at is not None:
+        entered = [{"name": "preparing", "at": job.started_at.timestamp()}]
+    ended = job.finished_at.timestamp() if job.finished_at else now
+    seconds: dict[str, float] = defaultdict(float)
+    for index, phase in enumerate(entered):
+        following = entered[index + 1]["at"] if index + 1 < len(entered) else ended
+        seconds[phase["name"]] += max(0.0, following - phase["at"])
+    return dict(seconds)
+
+
+def worked_s(job: Job, *, now: float | None = None) -> float | None:
+    """Seconds that the job ran, until now or its end, over all attempts. None for one that never started."""
+    if job.started_at is None:
+        return None
+    by_phase = phase_seconds(job, now=time.time() if now is None else now)
+    return sum(seconds for name, seconds in by_phase.items() if name != "queued")
+
+
+def phase_timeline(job: Job, *, now: float) -> list[PhaseTime]:
+    """The phases of the job's kind in order, with their durations."""
+    seconds = phase_seconds(job, now=now)
+    if job.started_at is not None:
+        seconds["queued"] = seconds.get("queued", 0.0) + max(0.0, (job.started_at - job.created_at).total_seconds())
+    entered = job.progress_detail.get("phases", [])
+    names = PHASES_OF[JobKind(job.kind)]
+    current = job.phase or (entered[-1]["name"] if entered else "queued")
+    reached = names.index(current) if current in names else 0
+    final = JobStatus(job.status).is_final
+    timeline = []
+    for index, name in enumerate(names):
+        if job.status == JobStatus.SUCCEEDED or index < reached:
+            state = "done"
+        elif index == reached:
+            state = "stopped" if final else "now"
+        else:
+            state = "ahead"
+        timeline.append(PhaseTime(name, state, round(seconds[name], 2) if name in seconds else None))
+    return timeline
+
+
+def phase_entered(detail: Mapping[str, Any], name: str, *, at: float, attempt: int) -> dict[str, Any]:
+    """`Job.progress_detail` with one more phase; entering the present one of the same attempt again is no news."""
+    phases = detail.get("phases", [])
+    if phases and (phases[-1]["name"], phases[-1]["attempt"]) == (name, attempt):
+        return dict(detail)
+    return {**detail, "phases": [*phases, {"name": name, "at": at, "attempt": attempt}]}
 
 
 def phase_key(phase: str) -> str:

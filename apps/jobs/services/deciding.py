@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +18,7 @@ from apps.core.errors import Conflict
 from apps.jobs import queue
 from apps.jobs.models import Job, JobStatus, JobTransition
 from apps.jobs.selectors.records import STOPPED, job_can_resume
+from apps.jobs.selectors.timing import phase_entered
 from modelkit.wording import say
 
 
@@ -70,8 +72,11 @@ def job_retry(*, by: Identity, job: Job) -> Job:
     )
 
 
-def _queue_again(by: Identity, job: Job, reason: str, **fields: Any) -> Job:
+def _queue_again(by: Identity, job: Job, reason: str, *, progress_detail: Mapping[str, Any], **fields: Any) -> Job:
     before = job.status
+    # What passed since it stopped is a wait, not work.
+    stopped = job.finished_at or timezone.now()
+    detail = phase_entered(progress_detail, "queued", at=stopped.timestamp(), attempt=job.attempt)
     with transaction.atomic():
         changed = Job.objects.filter(pk=job.pk, status=before, status__in=STOPPED).update(
             status=JobStatus.QUEUED,
@@ -80,6 +85,7 @@ def _queue_again(by: Identity, job: Job, reason: str, **fields: Any) -> Job:
             finished_at=None,
             cancel_requested_at=None,
             error=None,
+            progress_detail=detail,
             **fields,
         )
         if not changed:

@@ -18,6 +18,7 @@ from django.utils import timezone
 from apps.jobs import queue
 from apps.jobs.models import Device, Job, JobStatus, JobTransition, WorkerProcess
 from apps.jobs.selectors.queue import DEVICE_FRESH, queue_order
+from apps.jobs.selectors.timing import phase_entered, worked_s
 from modelkit.wording import say
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,9 @@ def _claim(pk: int, device: Device, owner: str, host: str) -> Job | None:
             transaction.set_rollback(True)
             return None
         job = Job.objects.select_related("workspace", "dataset_version", "source_version", "device").get(pk=pk)
+        # The clock runs from here on, not from the child's first word.
+        job.progress_detail = phase_entered(job.progress_detail, job.phase, at=now.timestamp(), attempt=job.attempt)
+        job.save(update_fields=["progress_detail"])
         taken = say("Taken by {host} on {device}", host=host, device=device.name)
         _record(job, JobStatus.QUEUED, JobStatus.RUNNING, taken)
     return job
@@ -117,6 +121,7 @@ def job_requeue(*, job: Job, owner: str, reason: str, crashed: bool) -> bool:
         detail["crashes"] = int(detail.get("crashes", 0)) + 1
         if detail["crashes"] >= MAX_CRASHES:
             return False
+    detail = phase_entered(detail, "queued", at=timezone.now().timestamp(), attempt=job.attempt)
     with transaction.atomic():
         changed = _held(job, owner).update(
             status=JobStatus.QUEUED,
@@ -137,11 +142,15 @@ def job_requeue(*, job: Job, owner: str, reason: str, crashed: bool) -> bool:
 
 def job_finish(*, job: Job, owner: str, status: JobStatus, reason: str, **fields: Any) -> None:
     """End a running job, free its device and let a worker look for the next one. Raises LeaseLost."""
+    now = timezone.now()
+    # A child measures itself alone; the whole job is also its start and what the worker did after it.
+    actual = job.actual | {"seconds": round(worked_s(job, now=now.timestamp()) or 0.0, 3)}
     with transaction.atomic():
         changed = _held(job, owner).update(
             status=status,
             phase="",
-            finished_at=timezone.now(),
+            finished_at=now,
+            actual=actual,
             lease_owner="",
             lease_expires_at=None,
             **({"progress": 1.0} if status == JobStatus.SUCCEEDED else {}),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from apps.jobs.models import Job, JobStatus
+from apps.jobs.selectors.timing import phase_entered
 from apps.jobs.services.leasing import LeaseLost
 from modelkit import catalog
 from modelkit.wording import pack
@@ -87,8 +88,7 @@ def _fold(job: Job, event: Mapping[str, Any]) -> None:
             for name in ("eta_s", "rows_per_s"):
                 detail.pop(name, None)
             job.phase = str(event["name"])[:20]
-            phases = detail.setdefault("phases", [])
-            phases.append({"name": job.phase, "at": event["t"], "attempt": job.attempt})
+            job.progress_detail = phase_entered(detail, job.phase, at=event["t"], attempt=job.attempt)
         case "progress":
             job.progress = float(event["fraction"])
             names = ("step", "steps", "epoch", "epochs", "rows_per_s", "eta_s")

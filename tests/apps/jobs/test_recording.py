@@ -12,7 +12,7 @@ from apps.core.errors import NotFound
 from apps.jobs import services
 from apps.jobs.models import Job
 from apps.jobs.presenting import result_figures
-from apps.jobs.selectors import folders
+from apps.jobs.selectors import folders, timing
 from modelkit.jobfolder import JobFolder
 from modelkit.tracking.folder import FolderReporter
 from tests.apps.jobs.factory import device_make, job_make
@@ -93,7 +93,7 @@ def test_phases_have_their_durations(running: tuple[Job, FolderReporter]) -> Non
     job, reporter = running
     reporter.phase("preparing")
     reporter.phase("training")
-    timeline = {phase.name: phase for phase in folders.phase_timeline(bring(job), now=time.time() + 5)}
+    timeline = {phase.name: phase for phase in timing.phase_timeline(bring(job), now=time.time() + 5)}
     assert next(iter(timeline)) == "queued"
     assert timeline["preparing"].state == "done"
     assert (timeline["training"].state, timeline["parity"].state) == ("now", "ahead")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from apps.jobs import figures, progressing
-from apps.jobs.selectors.timing import left_s, predicted_phases
+from apps.core.templatetags.ui import duration
+from apps.jobs import figures, progressing, services
+from apps.jobs.models import Job, JobStatus
+from apps.jobs.presenting import row_of
+from apps.jobs.selectors.timing import left_s, phase_timeline, predicted_phases, worked_s
 from apps.jobs.services.recording import _fold
 from tests.apps.jobs.conftest import ready as ready
+from tests.apps.jobs.factory import device_make, job_make
 from tests.ui import jobs
 
 
@@ -53,6 +59,71 @@ def test_a_job_without_predictions_and_without_word_says_nothing(ready: Any) -> 
     job.predicted = {}
     assert left_s(at(job, "loading", entered=1.0), now=2.0) is None
     assert left_s(at(job, "training", entered=1.0, eta_s=7.0), now=2.0) == 7.0
+
+
+def test_the_whole_is_the_sum_of_its_phases_and_what_the_clock_shows(ready: Any) -> None:
+    """Start and publishing count, which the child that measures itself does not see; waits between attempts do not."""
+    job_make(ready.developer)
+    device_make()
+    job = claimed()
+    for name in ("preparing", "training", "publishing"):
+        _fold(job, {"type": "phase", "name": name, "t": job.started_at.timestamp() + 1})
+    _fold(job, {"type": "resources", "peak_memory_bytes": 1, "elapsed_s": 0.001, "disk_bytes": 1})
+    assert services.job_requeue(job=job, owner="a", reason="x", crashed=False)
+    shift(job, seconds=100)
+    job = claimed()
+    services.job_finish(job=job, owner="a", status=JobStatus.FAILED, reason="x")
+    shift(job, seconds=1000)
+    job = services.job_retry(by=ready.developer.identity, job=job)
+    assert worked_s(job) == 0.0
+    job = claimed()
+    shift(job, seconds=10)
+    _fold(job, {"type": "phase", "name": "publishing", "t": time.time()})
+    shift(job, seconds=10)
+    services.job_finish(job=job, owner="a", status=JobStatus.SUCCEEDED, reason="x")
+    job.refresh_from_db()
+    steps = {step.title: step.seconds or 0.0 for step in progressing.steps_of(job)}
+    waited = steps.pop("Queued")
+    assert 20.0 <= sum(steps.values()) < 100.0
+    assert sum(steps.values()) == pytest.approx(job.actual["seconds"], abs=0.1)
+    assert worked_s(job) == pytest.approx(job.actual["seconds"], abs=0.01)
+    assert row_of(job, None).duration_s == worked_s(job)
+    assert waited >= 1000.0
+    whole = next(item for item in progressing.comparisons_of(job) if item.title == "Time, whole job")
+    assert whole.actual == duration(sum(steps.values()))
+
+
+def claimed() -> Job:
+    job = services.job_claim(owner="a", host="here")
+    assert job is not None
+    return job
+
+
+def shift(job: Job, *, seconds: float) -> None:
+    """Let time pass: move all that has been into the past."""
+    job.refresh_from_db()
+    for phase in job.progress_detail["phases"]:
+        phase["at"] -= seconds
+    for name in ("created_at", "queued_at", "started_at", "finished_at"):
+        if getattr(job, name) is not None:
+            setattr(job, name, getattr(job, name) - timedelta(seconds=seconds))
+    job.save()
+
+
+def test_the_wait_between_two_attempts_is_queueing(ready: Any) -> None:
+    job_make(ready.developer)
+    device_make()
+    job = claimed()
+    shift(job, seconds=30)
+    assert services.job_requeue(job=job, owner="a", reason="x", crashed=True)
+    shift(job, seconds=300)
+    assert 30.0 <= (worked_s(job) or 0.0) < 300.0
+    job = claimed()
+    shift(job, seconds=7)
+    assert 37.0 <= (worked_s(job) or 0.0) < 300.0
+    timeline = {phase.name: phase.seconds or 0.0 for phase in phase_timeline(job, now=time.time())}
+    assert 37.0 <= timeline["preparing"] < 300.0
+    assert timeline["queued"] >= 300.0
 
 
 def test_the_speed_of_a_phase_ends_with_it(ready: Any) -> None:

@@ -70,15 +70,15 @@ def test_what_a_compression_measured_is_told_in_words_and_units(team: Team, fami
     parent.metrics = parent.metrics | {"graph_bytes": 90_147_865.0, "p50_ms": 30.0}
     parent.save()
     page = text(team.viewer.browser().get("/models/intents/2/card"))
-    for difference in ("-67.0 MB", "-1.5 ms"):
+    for difference in ("−74.3 %", "−5.0 %"):
         assert difference in page
 
 
 def test_variants_stand_beside_their_parent(team: Team, family: Any) -> None:
     page = text(team.viewer.browser().get("/models/intents/1/variants"))
-    assert "-0.2 pp" in page
-    assert "0.25×" in page
-    assert "-5.0 ms" in page
+    assert "−0.2 pp" in page
+    assert "−75.0 %" in page
+    assert "−62.5 %" in page
     figure = team.viewer.browser().get("/models/intents/1/figures").json()["figures"]["variants"]
     assert {item["role"] for item in figure["series"]} == {"baseline", "variant"}
     assert figure["front"] == [[3.0, 91.8], [8.0, 92.0]]
@@ -94,7 +94,7 @@ def test_a_variant_that_is_slower_and_worse_is_marked(team: Team, family: Any) -
 
 def test_a_diff_shows_the_change_by_class(team: Team, family: Any) -> None:
     page = text(team.viewer.browser().get("/models/intents/2/diff?with=1"))
-    assert "-0.2 pp" in page
+    assert "−0.2 pp" in page
     assert team.viewer.browser().get("/models/intents/2/diff?with=9").status_code == 404
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from django.core.management import BaseCommand, CommandError, call_command
+from django.core.management import CommandError, call_command
 
 from apps.accounts.services import installation_bootstrap
+from apps.core.commands import DatabaseCommand
 from apps.core.errors import AppError
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Make the workspace `default` and the user `admin` (TUNEYARD_ADMIN_PASSWORD, else a generated password)."
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management import BaseCommand, CommandError
+from django.core.management import CommandError
 from django.core.management.base import CommandParser
 
 from apps.accounts.auth import Identity
 from apps.accounts.models import Membership, Role
 from apps.accounts.services import token_create
+from apps.core.commands import DatabaseCommand
 from apps.core.errors import AppError
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Print a new API token, once, as the only line of output."
 
     def add_arguments(self, parser: CommandParser) -> None:

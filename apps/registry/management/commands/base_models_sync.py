@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management import BaseCommand
-
+from apps.core.commands import DatabaseCommand
 from apps.registry.base_models import base_models_sync
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Offer the base models that come with Python packages installed here."
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apps.datasets.models import DatasetVersion
+from apps.datasets.models import Dataset, DatasetVersion
 from apps.deployments.models import Endpoint, TimelineEntry
 from apps.monitoring.models import Feedback
 from tests.apps.monitoring.requests.conftest import SamplesMake
@@ -86,11 +86,37 @@ def test_corrections_as_files_and_as_a_dataset(
     assert table.splitlines()[1].startswith("我要退款,refund,card,")
     lines = browser.get("/endpoints/intents/corrections?format=jsonl").content.decode()
     assert '"text":"我要退款","label":"refund"' in lines
-    assert b"Make a dataset version" in browser.get(ADDRESS).content
     assert b"Make a dataset version" not in team.viewer.browser().get(ADDRESS).content
+    (other,) = samples_make("卡丢了")
+    browser.post("/endpoints/intents/feedback", {"request_id": other.request_id, "label": "card", "rating": "up"})
+    browser.post("/endpoints/intents/feedback", {"request_id": other.request_id, "label": "transfer"})
+    page = browser.get(ADDRESS).content.decode()
+    assert "Make a dataset version" in page
+    assert "disabled aria-describedby" not in page
     made = browser.post("/endpoints/intents/corrections/dataset")
     assert made.headers["Location"] == "/datasets/intents-feedback/1/"
     assert DatasetVersion.objects.count() == 1
+
+
+def test_corrections_of_one_class_are_told_before_anything_is_made(
+    team: Team, endpoint: Endpoint, samples_make: SamplesMake
+) -> None:
+    Endpoint.objects.filter(pk=endpoint.pk).update(task="text_classification")
+    browser = team.developer.browser()
+    for row in samples_make("one", "two"):
+        browser.post("/endpoints/intents/feedback", {"request_id": row.request_id, "label": "refund"})
+    page = browser.get(ADDRESS).content.decode()
+    assert "All 2 corrections are of the class refund" in page
+    assert "<code>refund</code> (2)</span>" in page
+    assert "classes of the model have none:" in page
+    assert "disabled aria-describedby" in page
+    refused = browser.post("/endpoints/intents/corrections/dataset")
+    assert refused.status_code == 409
+    assert "All 2 corrections are of the class refund" in refused.content.decode()
+    answer = team.developer.api("POST", "/endpoints/intents/corrections", {})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "one_class")
+    assert "Correct an answer of another class too" in answer.json()["error"]["hint"]
+    assert not Dataset.objects.filter(name="intents-feedback").exists()
 
 
 def test_the_settings_of_the_log(team: Team, endpoint: Endpoint) -> None:
