@@ -59,7 +59,7 @@ PERIOD_S = {
     queue.DEPLOYMENT_APPLY: 10.0,
     queue.TRAFFIC_IMPORT: 15.0,
     queue.SAMPLES_IMPORT: 5.0,
-    queue.TRAFFIC_WATCH: 5.0,
+    queue.TRAFFIC_WATCH: 2.0,
     queue.UPKEEP: 60.0,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
@@ -38,6 +39,16 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
         error.message = _("There is nothing at this address.")
         error.hint = _("It may have been deleted, or belong to another workspace.")
     return refused(request, error)
+
+
+def only_sent(request: HttpRequest, response: HttpResponseBase) -> HttpResponse:
+    """Where a form leads to, asked for as a page: reloaded, or come back to from a change of the language."""
+    error = of_status(405)
+    error.message = _("A form is sent to this address; it has no page.")
+    error.hint = _("Go back to the page with the form, and open it anew.")
+    answer = refused(request, error)
+    answer["Allow"] = response["Allow"]
+    return answer
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

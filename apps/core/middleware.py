@@ -84,7 +84,8 @@ class SecurityPolicyMiddleware:
 class ErrorShapeMiddleware:
     """Refuse what no view should see, and give API answers made outside of ninja (404, 405, CSRF) the one shape.
 
-    For pages, a refusal raised by a view becomes a page that says what happened and what to do.
+    For pages, a refusal raised by a view, and the address of a form that is opened like a page, become a page that says
+    what happened and what to do.
     """
 
     def __init__(self, get_response: Handler) -> None:
@@ -94,7 +95,9 @@ class ErrorShapeMiddleware:
         if refusal := _refusal(request):
             return error_pages.refused(request, refusal)
         response = self.get_response(request)
-        if not error_pages.is_api(request) or response.status_code < 400:
+        if not error_pages.is_api(request):
+            return error_pages.only_sent(request, response) if response.status_code == 405 else response
+        if response.status_code < 400:
             return response
         if response.get("Content-Type", "").startswith("application/json"):
             return response

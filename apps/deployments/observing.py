@@ -5,7 +5,7 @@ Idempotent: the same report twice changes nothing the second time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,14 +27,23 @@ _RUNNING = (
 
 def deployment_sync(observed: ObservedSet, *, current: bool) -> None:
     """Bring the rows up to a report. Only a `current` one, on the very set that the rows desire, tells by absence."""
+    # Looked at before a transaction is opened: most reports say what is known, and writers wait for each other.
+    for endpoint, seen in _differing(observed, current):
+        with transaction.atomic():
+            _sync_endpoint(endpoint, seen, current)
+
+
+def deployment_outdated(observed: ObservedSet) -> bool:
+    """Whether a report tells what the rows do not say yet."""
+    return any(_differing(observed, current=True))
+
+
+def _differing(observed: ObservedSet, current: bool) -> Iterator[tuple[Endpoint, ObservedEndpoint | None]]:
     reported: Mapping[EndpointKey, ObservedEndpoint] = {endpoint.key: endpoint for endpoint in observed.endpoints}
-    rows = Endpoint.objects.select_related("workspace").prefetch_related("revisions__model_version__model")
-    for endpoint in rows:
+    for endpoint in Endpoint.objects.select_related("workspace").prefetch_related("revisions__model_version__model"):
         seen = reported.get((endpoint.workspace.public_id, endpoint.name))
-        # Looked at before a transaction is opened: most reports say what is known, and writers wait for each other.
         if _differs(endpoint, seen, current):
-            with transaction.atomic():
-                _sync_endpoint(endpoint, seen, current)
+            yield endpoint, seen
 
 
 def _differs(endpoint: Endpoint, seen: ObservedEndpoint | None, current: bool) -> bool:

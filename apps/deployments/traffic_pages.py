@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +28,7 @@ def traffic_tab(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
     posted = request.POST if refusal is not None and request.POST else None
     canary = selectors.canaries_of(endpoint).first()
     shadow = selectors.shadow_of(endpoint)
+    moved: Mapping[str, Any] = posted if posted and "sticky" in posted else {}
     by, _colon, header = endpoint.sticky.partition(":")
     canary_form = CanaryForm(endpoint, posted if posted and "steps" in posted else None)
     shadow_form = ShadowForm(endpoint, posted if posted and "percent" in posted else None)
@@ -40,8 +42,16 @@ def traffic_tab(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
         "canary_form": canary_form,
         "shadow": shadow,
         "shadow_form": shadow_form,
-        "sticky": {"by": by or "none", "header": header},
+        "fields": _traffic_fields(endpoint) | {name: str(value) for name, value in moved.items()},
+        "sticky": {"by": moved.get("sticky", by or "none"), "header": moved.get("sticky-header", header)},
     }
+
+
+def _traffic_fields(endpoint: Endpoint) -> dict[str, str]:
+    """Share and name of each revision, as the form's fields are called."""
+    revisions = endpoint.revisions.all()
+    shares = {f"weight-{revision.number}": str(revision.weight) for revision in revisions}
+    return shares | {f"name-{revision.number}": revision.name for revision in revisions}
 
 
 def canary_card(canary: Canary) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def endpoint_action(
         try:
             service(by=identity, endpoint=endpoint, **read(request.POST))
         except (Invalid, Conflict) as refusal:
-            context = endpoint_context(request, endpoint, tab or "settings", refusal) | {"typed": request.POST}
+            context = endpoint_context(request, endpoint, tab or "settings", refusal)
             return render(request, "deployments/detail.html", context, status=refusal.status)
         messages.success(request, said % {"name": name})
         return redirect(f"{reverse('endpoint_detail', args=[name])}?tab={tab}" if tab else "endpoint_list")

@@ -7,8 +7,9 @@
 `cpu_ratio` our processor time per request at 32 callers over LIMIT's; figures are medians over the rounds.
 `vs_best_peer_at_32` gives each peer the bundle's own predictor, which sorts a batch by length and cuts it;
 `vs_best_padding_peer_at_32` gives it the same predictor without that, so that it pads a batch to its longest text, as
-the model functions that users of those servers write do. A figure that could not be measured is null, with the reason
-above it.
+the model functions that users of those servers write do. `host_steal` and `host_wake_ms` tell what the machine took
+away while the shares were measured: LIMIT, which never sleeps, feels only the first. A figure that could not be
+measured is null, with the reason above it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.serving import exact, overload, peers, swaps
+from benchmarks.serving.host import Host
 from benchmarks.serving.limit import Limit
 from benchmarks.serving.product import Product, cold_start_s
 from benchmarks.serving.stage import Load, Stage, ask, prepare, write_script
@@ -37,6 +39,8 @@ KEYS = (
     "share_of_limit",
     "cpu_ratio",
     "p99_over_p50_at_64",
+    "host_steal",
+    "host_wake_ms",
     "vs_best_peer_at_32",
     "best_peer",
     "vs_best_padding_peer_at_32",
@@ -73,6 +77,7 @@ def measure_share(stage: Stage, product: Product, options: argparse.Namespace, s
     shares: dict[int, list[float]] = defaultdict(list)
     rates: dict[str, list[float]] = defaultdict(list)
     tails, cpus = [], []
+    host = Host()
     try:
         _sound("tuneyard", ask(product.url, script, connections=32, seconds=WARM_S))
         for server, own in servers:
@@ -103,6 +108,7 @@ def measure_share(stage: Stage, product: Product, options: argparse.Namespace, s
         "share_of_limit": {str(c): round(statistics.median(values), 3) for c, values in shares.items()},
         "cpu_ratio": statistics.median(cpus),
         "p99_over_p50_at_64": statistics.median(tails),
+        **host.figures(),
     }
     medians = {name: statistics.median(values) for name, values in rates.items()}
     ours = medians.pop("tuneyard")

@@ -6,12 +6,12 @@ import { toast } from "./app.js";
 function showNames(drop) {
   const names = drop.querySelector("[data-file-names]");
   const files = [...drop.querySelector("input[type=file]").files];
-  // One name is in the field itself.
-  if (names) names.textContent = files.length > 1 ? files.map((file) => file.name).join(", ") : "";
+  if (names) names.textContent = files.map((file) => file.name).join(", ");
 }
 
 function takeDrops(drop) {
   const input = drop.querySelector("input[type=file]");
+  drop.classList.add("is-live");
   input.addEventListener("change", () => showNames(drop));
   for (const kind of ["dragover", "dragleave", "drop"]) {
     drop.addEventListener(kind, (event) => {

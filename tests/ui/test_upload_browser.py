@@ -24,6 +24,7 @@ def test_a_refused_upload_keeps_the_chosen_file(ready: Any, browser: Any, visit:
     browser.find_element("css selector", "form[data-upload] [type=submit]").click()
     until(browser, "document.querySelector('.errorlist')")
     assert browser.execute_script("return document.getElementById('file').files[0].name") == "mine.csv"
+    assert browser.find_element("css selector", "[data-file-names]").text == "mine.csv"
     refused = [line["message"] for line in browser.get_log("browser")]
     assert all("422" in message for message in refused), refused
     name = browser.find_element("name", "name")

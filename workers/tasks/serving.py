@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apps.deployments.applying import deployment_apply
+from apps.deployments.applying import deployment_apply, deployment_catch_up
 from apps.deployments.watching import traffic_watch
 from apps.jobs import queue
 from apps.monitoring.importing import traffic_import
@@ -37,3 +37,4 @@ def take_samples() -> None:
 def watch() -> None:
     """Sent by beat."""
     traffic_watch()
+    deployment_catch_up()

@@ -224,5 +224,7 @@ LOGGING = {
         # Two lines for each message, and sweeps send one every few seconds.
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
+        # Of each sweep's message that became void while its worker was busy: that is what they expire for.
+        "celery.worker.request": {"level": "WARNING"},
     },
 }

@@ -44,6 +44,7 @@ def test_a_token_is_shown_once(team: Team) -> None:
     assert call("GET", "/me", Authorization=f"Bearer {token[0]}").json()["workspace"]["role"] == "viewer"
     assert token[0] not in text(client.get("/settings/tokens"))
     row = ApiToken.objects.get(name="ci")
+    assert "Revoke ci?" in text(client.get("/settings/tokens"))
     client.post(f"/settings/tokens/{row.public_id}/revoke")
     assert call("GET", "/me", Authorization=f"Bearer {token[0]}").status_code == 401
 

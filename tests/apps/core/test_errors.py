@@ -87,6 +87,13 @@ def test_what_is_not_there_comes_with_a_hint(team: Team, path: str) -> None:
     assert answer.json()["error"]["hint"]
 
 
+@pytest.mark.parametrize("path", ["/base-models/import", "/workspaces/switch"])
+def test_where_a_form_leads_to_has_a_page_that_says_so(team: Team, path: str) -> None:
+    answer = team.owner.browser().get(path)
+    assert (answer.status_code, answer["Allow"]) == (405, "POST")
+    assert "A form is sent to this address; it has no page." in answer.content.decode()
+
+
 def test_a_wrong_method_names_the_right_ones(team: Team) -> None:
     answer = team.owner.api("PUT", "/tokens", {})
     error_of(answer, 405, "method_not_allowed")

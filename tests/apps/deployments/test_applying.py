@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import Any
 
@@ -14,9 +16,11 @@ from apps.deployments.applying import deployment_apply
 from apps.deployments.backend import serving_backend
 from apps.deployments.keys import access_keys, page_token
 from apps.deployments.models import Endpoint, Revision
+from apps.deployments.observing import deployment_outdated
 from tests.apps.deployments.conftest import VersionMake
 from tests.modelkit.serving.toys import Host, wait_until
 from tests.personas import Person, Team
+from workers.tasks.serving import watch
 
 
 def states(endpoint: Endpoint) -> dict[int, tuple[str, int]]:
@@ -59,6 +63,17 @@ def test_applying_again_writes_nothing(endpoint: Endpoint, host: Host) -> None:
     deployment_apply()
     assert serving_backend().desired() == before
     assert Revision.objects.get().transitions.count() == transitions
+
+
+def test_a_runner_that_dies_is_told_though_nothing_is_deployed(endpoint: Endpoint, host: Host, settings: Any) -> None:
+    assert not deployment_outdated(host.observed())
+    # It cannot come back, so that its state stays to be seen.
+    (settings.BUNDLES_DIR / endpoint.revisions.get().model_version.bundle_digest / "weights.json").unlink()
+    os.kill(host.observed().endpoints[0].revisions[0].pids[0], signal.SIGKILL)
+    wait_until(lambda: deployment_outdated(host.observed()), what="the report")
+    # Without its guard, which would close the test's connection.
+    watch.run.__wrapped__()
+    assert states(endpoint)[1][0] != "live"
 
 
 def test_a_second_version_takes_over_and_rollback_returns(

@@ -132,9 +132,13 @@ def test_the_shadow_from_its_form_to_the_list_of_differences(team: Team, endpoin
 
 
 def test_shares_that_are_refused_stay_in_their_fields(team: Team, endpoint: Endpoint) -> None:
-    page = post(team, "traffic", {"weight-1": "70", "sticky": "none"}).content.decode()
+    form = {"weight-1": "70", "name-1": "steady", "sticky": "header", "sticky-header": "X-User-Id"}
+    page = post(team, "traffic", form).content.decode()
     assert "Nothing was changed" in page
     assert 'name="weight-1" value="70"' in page
+    assert 'name="name-1" value="steady"' in page
+    assert '<option value="header" selected>' in page
+    assert 'name="sticky-header" value="X-User-Id"' in page
     assert 'name="weight-1" value="100"' in tab(team, "traffic")
 
 

@@ -229,6 +229,27 @@ def test_a_killed_agent_is_not_missed_and_the_next_takes_over(host: Host, first:
     host.wait_for("intents", "live", active=2)
 
 
+def test_an_agent_that_hangs_ends_itself_and_the_next_takes_over(host: Host, first: Path) -> None:
+    host.kill_agent()
+    host.start_agent("--hung-after", "1")
+    wanted = running("intents", revision(1, first))
+    host.apply(wanted)
+    host.wait_for("intents", "live")
+    runner = host.pid_of("intents", 1)
+    # Nobody ever writes into the pipe: the agent's loop waits for ever for what is desired.
+    host.paths.desired.unlink()
+    os.mkfifo(host.paths.desired)
+    assert host.agent is not None
+    assert host.agent.wait(30) == 1
+    assert "_read_desired" in host.agent_log()
+    assert host.predict("intents").status_code == 200
+    host.paths.desired.unlink()
+    host.apply(wanted)
+    host.start_agent()
+    host.wait_for("intents", "live", active=1)
+    assert host.pid_of("intents", 1) == runner
+
+
 def test_runners_that_die_while_the_agent_is_dead_come_back(host: Host, first: Path) -> None:
     host.apply(running("intents", revision(1, first)))
     host.wait_for("intents", "live")

@@ -145,7 +145,7 @@ class Host:
 
     # --- the agent ---
 
-    def start_agent(self) -> None:
+    def start_agent(self, *options: str) -> None:
         self.paths.ensure()
         log = (self.paths.logs / "agent.log").open("ab")
         self.agent = subprocess.Popen(
@@ -159,6 +159,7 @@ class Host:
                 "0",
                 "--host",
                 "127.0.0.1",
+                *options,
             ],
             env={**os.environ, "TUNEYARD_PLUGINS": str(PLUGIN), "TUNEYARD_CONTROL_URL": self.control_url},
             stdout=log,

@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from modelkit.serving.agent.hang import HUNG_S
 from modelkit.serving.agent.keeper import PortInUse
 from modelkit.serving.agent.supervise import Agent
 from modelkit.serving.listening import stop_signal
@@ -18,8 +19,9 @@ from modelkit.serving.paths import ServingPaths
 logger = logging.getLogger("modelkit.serving.agent")
 
 
-async def _run(paths: ServingPaths, host: str, port: int, threads: int) -> None:
-    await Agent(paths, host=host, port=port, threads=threads).run(stop_signal())
+async def _run(paths: ServingPaths, options: argparse.Namespace) -> None:
+    agent = Agent(paths, host=options.host, port=options.port, threads=options.threads, hung_s=options.hung_after)
+    await agent.run(stop_signal())
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--threads", type=int, default=min(2, os.cpu_count() or 1), help="batches that one runner computes at once"
     )
+    parser.add_argument(
+        "--hung-after", type=float, default=HUNG_S, help="seconds without a pass after which it ends itself"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     paths = ServingPaths(options.home.absolute())
@@ -45,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
             logger.error("Another agent serves %s already.", paths.home)
             return 2
         try:
-            asyncio.run(_run(paths, options.host, options.port, options.threads))
+            asyncio.run(_run(paths, options))
         except PortInUse as error:
             logger.error("%s", error)
             return 2

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from modelkit.serving.agent import golden, state
 from modelkit.serving.agent.company import Company
+from modelkit.serving.agent.hang import HUNG_S, HangWatch
 from modelkit.serving.agent.keeper import FrontKeeper, PortInUse
 from modelkit.serving.agent.revision import Revision
 from modelkit.serving.agent.routing import routing_table
@@ -64,9 +65,10 @@ class EndpointState:
 class Agent:
     """Owner of everything that serves on this host."""
 
-    def __init__(self, paths: ServingPaths, *, host: str, port: int, threads: int) -> None:
+    def __init__(self, paths: ServingPaths, *, host: str, port: int, threads: int, hung_s: float = HUNG_S) -> None:
         self._paths = paths
         self._threads = threads
+        self._hang = HangWatch(hung_s)
         self._saved = state.load(paths.state)
         self._front = FrontKeeper(paths, host, port)
         self._company = Company(paths)
@@ -101,12 +103,14 @@ class Agent:
         self._readopt()
         try:
             while not stop.is_set():
+                self._hang.put_off()
                 await self._pass_or_complain()
                 try:
                     await asyncio.wait_for(stop.wait(), TICK_S)
                 except TimeoutError:
                     continue
         finally:
+            self._hang.end()
             await self._end()
 
     async def _pass_or_complain(self) -> None:
