@@ -53,7 +53,7 @@ class Metric:
     name: str
     title: str
     help: str
-    unit: Literal["fraction", "nats", "ms", "bytes", ""] = "fraction"
+    unit: Literal["fraction", "nats", "ms", "bytes", "rows/s", ""] = "fraction"
     higher_is_better: bool = True
 
 

@@ -28,6 +28,12 @@ TOKEN = "ty_" + "t" * 43
 OTHER_TOKEN = "ty_" + "o" * 43
 FINAL = {"succeeded", "failed", "errored", "cancelled"}
 
+TABLES = """
+from django.core.management import call_command
+call_command("migrate", verbosity=0, interactive=False)
+call_command("createcachetable", verbosity=0)
+"""
+
 #: Rows that the jobs need, made in a process of the product since the database is a file of its own.
 SEED = """
 import hashlib, json, duckdb
@@ -199,11 +205,8 @@ class Stack:
         return json.loads(done.stdout.strip().splitlines()[-1])
 
     def prepare(self) -> None:
-        subprocess.run(
-            [sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=ROOT, env=self.environment, check=True
-        )
-        subprocess.run([sys.executable, "manage.py", "createcachetable"], cwd=ROOT, env=self.environment, check=True)
-        self.django(f"TOKEN, OTHER_TOKEN = {TOKEN!r}, {OTHER_TOKEN!r}\n{SEED}")
+        """The tables and the rows, by one process: each takes longer to start than to do its work."""
+        self.django(f"TOKEN, OTHER_TOKEN = {TOKEN!r}, {OTHER_TOKEN!r}\n{TABLES}{SEED}")
 
     # --- jobs -------------------------------------------------------------------------------------------------------
 

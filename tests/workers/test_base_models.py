@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,14 +15,15 @@ from tests.workers.stack import Stack
 WEIGHTS_BYTES = 12_000_000
 
 
-@pytest.fixture
-def hub(stack: Stack, tmp_path: Path) -> Iterator[Hub]:
+@pytest.fixture(scope="module")
+def hub(running_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """A slow hub, which the worker of queue `cpu` is started anew to know."""
     pytest.importorskip("huggingface_hub", reason="needs the extra `worker`")
-    made = Hub(write_repo(tmp_path / "repo", weights_bytes=WEIGHTS_BYTES), pace=3_000_000)
-    stack.environment["TUNEYARD_HUB_URL"] = made.url
-    stack.kill("cpu")
-    stack.start("cpu")
+    repo = write_repo(tmp_path_factory.mktemp("hub") / "repo", weights_bytes=WEIGHTS_BYTES)
+    made = Hub(repo, pace=3_000_000)
+    running_stack.environment["TUNEYARD_HUB_URL"] = made.url
+    if "cpu" in running_stack.processes:
+        running_stack.kill("cpu")
     yield made
     made.close()
 
@@ -40,7 +40,7 @@ def _ended(stack: Stack, path: str) -> dict[str, Any]:
     return state
 
 
-def test_a_worker_killed_while_downloading_goes_on_at_the_byte(stack: Stack, hub: Hub) -> None:
+def test_a_worker_killed_while_downloading_goes_on_at_the_byte(hub: Hub, stack: Stack) -> None:
     path = _start(stack, "killed")
     wait_for(lambda: stack.get(path)["progress"] > 0.2, timeout_s=60, what="progress")
     stack.kill("cpu")
@@ -59,7 +59,7 @@ def test_a_worker_killed_while_downloading_goes_on_at_the_byte(stack: Stack, hub
     assert (folder / "model.safetensors").read_bytes() == hub.content("model.safetensors")
 
 
-def test_a_message_that_was_lost_is_sent_again_and_two_go_one_by_one(stack: Stack, hub: Hub) -> None:
+def test_a_message_that_was_lost_is_sent_again_and_two_go_one_by_one(hub: Hub, stack: Stack) -> None:
     hub.pace = 0
     stack.kill("redis")
     paths = [_start(stack, name) for name in ("first", "second")]

@@ -263,7 +263,8 @@ def test_more_than_the_queue_holds_is_429_with_retry_after(host: Host) -> None:
         headers = {"authorization": f"Bearer {TOKEN}"}
         limits = httpx.Limits(max_connections=40)
         async with httpx.AsyncClient(headers=headers, timeout=60, limits=limits, trust_env=False) as caller:
-            body = {"inputs": ["{sleep}"] * 100}
+            # One that sleeps holds the queue up; a hundred of them would hold the test up, too.
+            body = {"inputs": ["{sleep}"] + ["card"] * 99}
             sent = [asyncio.create_task(caller.post(f"{host.url}/predict/intents", json=body)) for _ in range(40)]
             return list(await asyncio.gather(*sent))
 
@@ -382,12 +383,6 @@ def test_a_client_that_hangs_up_costs_nothing(host: Host, client: httpx.Client) 
     for piece in (HEAD, sized(BODY)[:-5], sized(b'{"inputs":["{sleep}"]}')):
         raw(host, piece, read_until_closed=False)
     assert client.post("/predict/intents", json={"inputs": ["card"]}).status_code == 200
-
-
-def test_headers_that_trickle_are_cut_off(host: Host) -> None:
-    with socket.create_connection(("127.0.0.1", host.port), timeout=30) as connection:
-        connection.sendall(b"POST /predict/intents HTTP/1.1\r\nhost: x\r\n")
-        assert connection.recv(200).startswith(b"HTTP/1.1 408")
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

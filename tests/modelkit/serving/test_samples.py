@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from modelkit.serving.front import samples
@@ -52,57 +54,97 @@ def samples_of(host: Host, *request_ids: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_a_sample_tells_the_whole_of_a_request(host: Host) -> None:
+SECRET = "xyzzy plugh"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The answers to `REQUESTS` by name, and the samples that they left by request id."""
+
+    answers: dict[str, httpx.Response]
+    found: dict[str, dict[str, Any]]
+
+    def sample(self, name: str) -> dict[str, Any]:
+        return self.found[self.id(name)]
+
+    def id(self, name: str) -> str:
+        body = self.answers[name].json()
+        return str(body.get("request_id") or body.get("id") or body["error"]["request_id"])
+
+
+#: Requests whose samples the tests look at, asked together: the front closes a file of samples after seconds only.
+REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("/predict/all", {"inputs": ["refund to ann@example.org", "卡"]}),
+    "scored": ("/predict/all", {"inputs": ["card"], "scores": True}),
+    "spoken": (
+        "/v2/models/all/infer",
+        {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["transfer transfer"]}]},
+    ),
+    "none": ("/predict/none", {"inputs": [SECRET]}),
+    "seldom": ("/predict/seldom", {"inputs": [SECRET]}),
+    "hidden": ("/predict/hidden", {"inputs": [SECRET]}),
+    "failed": ("/predict/seldom", {"inputs": ["please {fail}"]}),
+    "unkept": ("/predict/none", {"inputs": ["please {fail}"]}),
+    "refused": ("/predict/all", {"inputs": []}),
+    "last": ("/predict/all", {"inputs": ["card"]}),
+}
+
+
+@pytest.fixture(scope="module")
+def asked(host: Host) -> Asked:
     with host.client() as client:
-        plain = client.post("/predict/all", json={"inputs": ["refund to ann@example.org", "卡"]}).json()
-        scored = client.post("/predict/all", json={"inputs": ["card"], "scores": True}).json()
-        tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["transfer transfer"]}
-        spoken = client.post("/v2/models/all/infer", json={"inputs": [tensor]}).json()
-    found = samples_of(host, plain["request_id"], scored["request_id"], spoken["id"])
-    kept = found[plain["request_id"]]
+        answers = {name: client.post(path, json=body) for name, (path, body) in REQUESTS.items()}
+    done = Asked(answers, {})
+    last = done.id("last").encode()
+    wait_until(lambda: any(last in path.read_bytes() for path in segments(host.paths.samples)))
+    # Before anybody takes the samples in: their files are still there.
+    for path in host.paths.home.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+    done.found.update(samples_of(host, last.decode()))
+    return done
+
+
+def test_a_sample_tells_the_whole_of_a_request(asked: Asked) -> None:
+    plain, kept = asked.answers["plain"].json(), asked.sample("plain")
     assert (kept["workspace"], kept["endpoint"], kept["revision"], kept["model"]) == (WORKSPACE, "all", 1, "intents@1")
     assert kept["inputs"] == ["refund to [email]", "卡"]
     assert kept["outputs"] == plain["outputs"]
     assert (kept["status"], kept["items"], len(kept["key"]), len(kept["cost"])) == (200, 2, 64, 5)
     assert kept["total_ms"] >= sum(kept["cost"][:3]) > 0
-    assert found[scored["request_id"]]["outputs"] == scored["outputs"]
-    (row,) = found[spoken["id"]]["outputs"]
+    assert asked.sample("scored")["outputs"] == asked.answers["scored"].json()["outputs"]
+    (row,) = asked.sample("spoken")["outputs"]
     assert row["label"] == "transfer"
     assert row["scores"].keys() == {"card", "refund", "transfer"}
     assert max(row["scores"].values()) == pytest.approx(row["score"])
 
 
-def test_what_is_hidden_or_not_sampled_never_touches_the_disk(host: Host) -> None:
-    secret = "xyzzy plugh"
-    with host.client() as client:
-        for name in ("none", "seldom"):
-            assert client.post(f"/predict/{name}", json={"inputs": [secret]}).status_code == 200
-        hidden = client.post("/predict/hidden", json={"inputs": [secret]}).json()["request_id"]
-    wait_until(lambda: any(hidden.encode() in path.read_bytes() for path in segments(host.paths.samples)))
-    for path in host.paths.home.rglob("*"):
-        assert not path.is_file() or secret.encode() not in path.read_bytes(), path
-    found = samples_of(host, hidden)
-    assert {sample["endpoint"] for sample in found.values()} == {"hidden"}
-    assert found[hidden]["inputs"] == []
-    assert found[hidden]["outputs"][0]["label"]
+def test_what_is_hidden_or_not_sampled_never_touches_the_disk(asked: Asked) -> None:
+    """The fixture has looked through every file; here, what was kept instead."""
+    assert [asked.answers[name].status_code for name in ("none", "seldom", "hidden")] == [200, 200, 200]
+    assert not asked.found.keys() & {asked.id("none"), asked.id("seldom")}
+    hidden = asked.sample("hidden")
+    assert (hidden["endpoint"], hidden["inputs"]) == ("hidden", [])
+    assert hidden["outputs"][0]["label"]
 
 
-def test_a_failure_of_the_model_is_kept_although_hardly_anything_is(host: Host) -> None:
+def test_a_failure_of_the_model_is_kept_although_hardly_anything_is(asked: Asked) -> None:
+    assert [asked.answers[name].status_code for name in ("failed", "unkept", "refused")] == [500, 500, 422]
+    failed = asked.sample("failed")
+    assert (failed["status"], failed["outputs"], failed["inputs"]) == (500, [], ["please {fail}"])
+    assert failed["error"]
+    assert not asked.found.keys() & {asked.id("unkept"), asked.id("refused")}
+
+
+def test_golden_answers_are_nobodys_requests(host: Host, asked: Asked) -> None:
+    """The front has answered the golden set of each endpoint at its start; only callers are sampled."""
+    assert asked.found.keys() <= {asked.id(name) for name in REQUESTS}
+    text = client_metrics(host)
+    assert 'endpoint="none"' not in "".join(line for line in text.splitlines() if "samples_total" in line)
+
+
+def client_metrics(host: Host) -> str:
     with host.client() as client:
-        failed = client.post("/predict/seldom", json={"inputs": ["please {fail}"]})
-        assert failed.status_code == 500
-        unkept = client.post("/predict/none", json={"inputs": ["please {fail}"]})
-        assert unkept.status_code == 500
-        refused = client.post("/predict/all", json={"inputs": []})
-        assert refused.status_code == 422
-        last = client.post("/predict/all", json={"inputs": ["card"]}).json()["request_id"]
-    failed_id = failed.json()["error"]["request_id"]
-    found = samples_of(host, failed_id, last)
-    assert (found[failed_id]["status"], found[failed_id]["outputs"]) == (500, [])
-    assert found[failed_id]["error"]
-    assert found[failed_id]["inputs"] == ["please {fail}"]
-    assert unkept.json()["error"]["request_id"] not in found
-    assert refused.json()["error"]["request_id"] not in found
+        return str(client.get("/metrics").text)
 
 
 def test_an_id_that_the_front_made_tells_the_endpoint_and_a_callers_own_stays(host: Host) -> None:
@@ -115,20 +157,6 @@ def test_an_id_that_the_front_made_tells_the_endpoint_and_a_callers_own_stays(ho
     with host.client(OTHER_TOKEN) as stranger:
         refused = stranger.post("/predict/all", json={"inputs": ["card"]}).json()
     assert request_tag(WORKSPACE, "all") not in refused["error"]["request_id"]
-
-
-def test_golden_answers_are_nobodys_requests(host: Host) -> None:
-    """The front has answered the golden set of each endpoint at its start; only callers are sampled."""
-    with host.client() as client:
-        last = client.post("/predict/all", json={"inputs": ["card"]}).json()["request_id"]
-    samples_of(host, last)
-    text = client_metrics(host)
-    assert 'endpoint="none"' not in "".join(line for line in text.splitlines() if "samples_total" in line)
-
-
-def client_metrics(host: Host) -> str:
-    with host.client() as client:
-        return str(client.get("/metrics").text)
 
 
 def test_a_killed_front_leaves_what_it_has_written_and_nothing_twice(host: Host) -> None:
