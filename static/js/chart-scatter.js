@@ -3,6 +3,7 @@
 import { axis, compact, frame } from "./chart-parts.js";
 
 export function scatter(figure, colours, titled) {
+  const most = Math.max(...figure.series.flatMap((item) => item.points.map((point) => point.x)));
   const look = {
     baseline: { symbol: "path://M12 1l3.3 7 7.700.9-5.700 5.200 1.500 7.600L12 17.900l-6.800 3.800 1.500-7.600L1 8.900 8.700 8z", size: 20, colour: colours.warning },
     variant: { symbol: "circle", size: 13, colour: colours.accent },
@@ -44,7 +45,12 @@ export function scatter(figure, colours, titled) {
         symbol: look[item.role].symbol,
         symbolSize: look[item.role].size,
         itemStyle: { color: look[item.role].colour },
-        data: item.points.map((point) => ({ name: point.name, value: [point.x, point.y] })),
+        data: item.points.map((point) => ({
+          name: point.name,
+          value: [point.x, point.y],
+          // The axis begins at 0 and ends near the last point: beyond that there is no room for its name.
+          label: { align: point.x > 0.7 * most ? "right" : point.x < 0.2 * most ? "left" : "center" },
+        })),
         label: { show: true, formatter: ({ data }) => data.name, position: "top", color: colours.muted, fontSize: 11 },
         labelLayout: { hideOverlap: true },
         z: 3,
