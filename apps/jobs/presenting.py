@@ -106,8 +106,10 @@ class Row:
 
     @property
     def subject(self) -> str:
-        """Dataset version, or the model version that is compressed."""
+        """What the job works on: a dataset version, a file to predict, or the model version that is compressed."""
         spec = self.job.spec
+        if self.job.kind == JobKind.PREDICT:
+            return str(spec["dataset"]["ref"] if spec["dataset"] else spec["file"]["name"])
         return str((spec.get("source") or spec.get("dataset") or {}).get("ref", ""))
 
 

@@ -82,6 +82,13 @@ for (const tabs of document.querySelectorAll(".tabs")) {
   if (open) tabs.scrollLeft = open.offsetLeft + open.offsetWidth / 2 - tabs.offsetLeft - tabs.clientWidth / 2;
 }
 
+// What was refused may stand far down a long form: the first complaint is brought into view, its field ready to be mended.
+const complaint = document.querySelector("main .errorlist, main .form-error[role=alert]");
+if (complaint && !document.querySelector("main .problem")) {
+  complaint.scrollIntoView({ block: "center" });
+  complaint.closest(".field")?.querySelector("input, select, textarea")?.focus({ preventScroll: true });
+}
+
 // A form is sent once, however often its button is clicked; coming back to the page lets it be sent again.
 document.addEventListener("submit", (event) => {
   const form = event.target;

@@ -59,9 +59,9 @@ export function lines(figure, colours, titled) {
               itemStyle: { color: colour },
               label: {
                 formatter: `${figure.best_label} ${compact(Number(best[1].toPrecision(3)))}${suffix}`,
-                // The curve comes from below for a maximum, from above for a minimum; at the right edge there is no room.
+                // The curve comes from below for a maximum, from above for a minimum; at either edge there is no room.
                 position: figure.best === "max" ? "top" : "bottom",
-                align: best[0] > 0.7 * last ? "right" : "center",
+                align: best[0] > 0.7 * last ? "right" : best[0] === line.points[0][0] ? "left" : "center",
                 distance: 7,
                 textBorderColor: colours.card,
                 textBorderWidth: 3,

@@ -121,6 +121,8 @@ class Connection(asyncio.Protocol):
         # A client may close its sending side and still wait for the answer.
         if self._active is None and not self._queue:
             return False
+        # Nothing more can come that a close would leave unread.
+        self._lingers = False
         self.close_after_answers()
         return True
 
