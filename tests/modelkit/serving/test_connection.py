@@ -62,6 +62,45 @@ def test_a_failure_of_ours_is_500_and_not_the_callers_mistake(where: str, caplog
     assert "asked to fail" in caplog.text
 
 
+class Holding(Failing):
+    """Answers when it is told to."""
+
+    held: tuple[Request, Connection] | None = None
+
+    def handle(self, request: Request, connection: Connection) -> None:
+        self.held = request, connection
+
+
+@pytest.mark.parametrize("half_closed", [True, False])
+def test_only_a_caller_who_may_still_send_is_waited_for(half_closed: bool) -> None:
+    async def scenario() -> tuple[bytes, bool]:
+        here, there = socket.socketpair()
+        here.setblocking(False)
+        loop = asyncio.get_running_loop()
+        handler = Holding("")
+        transport, _ = await loop.create_connection(lambda: Connection(handler), sock=there)
+        await loop.sock_sendall(here, b"GET /v2 HTTP/1.1\r\nhost: x\r\n\r\nno request\r\n\r\n")
+        if half_closed:
+            here.shutdown(socket.SHUT_WR)
+        while handler.held is None:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.1)
+        request, connection = handler.held
+        connection.respond(request, 200, b"{}")
+        received = b""
+        async with asyncio.timeout(20):
+            while data := await loop.sock_recv(here, 65536):
+                received += data
+        closing = transport.is_closing()
+        here.close()
+        return received, closing
+
+    answers, closing = asyncio.run(scenario())
+    assert answers.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 400 " in answers
+    assert closing is half_closed
+
+
 LIVE = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
