@@ -19,7 +19,7 @@ from apps.accounts.models import Workspace
 from apps.datasets.models import Dataset, DatasetVersion, VersionStatus
 from apps.deployments import selectors as deployments
 from apps.deployments.backend import serving_backend
-from apps.deployments.models import Endpoint, EndpointStatus, Revision
+from apps.deployments.models import CanaryStatus, Endpoint, EndpointStatus, Revision, RevisionStatus
 from apps.jobs.models import Job, JobKind, JobStatus
 from apps.jobs.selectors.records import ACTIVE, job_counts
 from apps.registry.models import ModelVersion, RegisteredModel
@@ -83,6 +83,7 @@ class EndpointRow:
     address: str
     serves: list[str]
     counters: EndpointCounters | None
+    chips: list[Chip]
 
     @property
     def error_share(self) -> float | None:
@@ -205,8 +206,20 @@ def endpoint_rows(workspace: Workspace, *, limit: int = 6) -> list[EndpointRow]:
         shares = [revision for revision in endpoint.revisions.all() if revision.weight]
         serves = [f"{revision.model_version.ref} {revision.weight} %" for revision in shares]
         counters = deployments.counters_of(endpoint, observed)
-        rows.append(EndpointRow(endpoint, endpoint.get_absolute_url(), serves, counters))
+        rows.append(EndpointRow(endpoint, endpoint.get_absolute_url(), serves, counters, _special(endpoint, shares)))
     return rows
+
+
+def _special(endpoint: Endpoint, shares: list[Revision]) -> list[Chip]:
+    """What its status does not tell: that a canary is under way, that it sleeps until it is asked."""
+    canary = deployments.canary_open(endpoint) if len(shares) > 1 else None
+    asleep = bool(shares) and all(revision.status == RevisionStatus.ASLEEP for revision in shares)
+    return _kept(
+        [
+            Chip("running", CanaryStatus(canary.status).label) if canary else None,
+            Chip("asleep", RevisionStatus.ASLEEP.label) if asleep else None,
+        ]
+    )
 
 
 def start_of(workspace: Workspace) -> Start:

@@ -42,6 +42,7 @@ def test_a_job_over_a_version_freezes_what_it_needs(model: Any) -> None:
     )  # fmt: skip
     spec = Job.objects.get().spec
     assert (spec["save_as"], spec["file"], spec["source"]["ref"]) == ("told", None, "intents@1")
+    assert 'data-label="Data">tickets@1<' in model.viewer.browser().get("/jobs/").content.decode()
     clone = job_clone(by=model.developer.identity, job=Job.objects.get(), changes=CloneRequest())
     assert {**clone.spec, "job": ""} == {**spec, "job": ""}
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from apps.accounts.models import Workspace
 from apps.datasets.models import Dataset, DatasetVersion, DatasetVersionTransition, VersionStatus
-from apps.deployments.models import Endpoint, EndpointStatus, Revision, RevisionStatus, TimelineEntry
+from apps.deployments.models import Canary, Endpoint, EndpointStatus, Revision, RevisionStatus, TimelineEntry
 from apps.jobs.models import Job, JobKind, JobStatus, JobTransition
 from apps.monitoring.home import attention, overview, search
 from tests.apps.registry.factory import dataset_make, version_make
@@ -167,6 +167,23 @@ def test_the_timeline_tells_all_nouns_newest_first_and_escapes_names(team: Team)
     texts = ["<b>&lt;script&gt;</b> is live on <b>support</b>", "Job #1 trained <b>intents@1</b>", "<b>tickets@1</b>"]
     places = [page.index(text) for text in texts]
     assert places == sorted(places)
+
+
+def test_a_canary_and_sleep_stand_beside_the_state_of_an_endpoint(team: Team) -> None:
+    model = version_make(team.workspace)
+    make = Endpoint.objects.create
+    canary, asleep = (make(workspace=team.workspace, name=name, task="text_classification") for name in ("new", "idle"))
+    stable, risen, _quiet = (
+        Revision.objects.create(endpoint=endpoint, number=number, model_version=model, weight=weight)
+        for endpoint, number, weight in ((canary, 1, 95), (canary, 2, 5), (asleep, 1, 100))
+    )
+    Canary.objects.create(endpoint=canary, revision=risen, stable=stable, steps=[5, 100], step_s=300)
+    asleep.revisions.update(status=RevisionStatus.ASLEEP)
+    rows = {row.endpoint.name: [chip.text for chip in row.chips] for row in overview.endpoint_rows(team.workspace)}
+    assert rows == {"new": ["Ramping"], "idle": ["Asleep"]}
+    page = team.viewer.browser().get("/home/live", headers={"HX-Request": "true"}).content.decode()
+    assert ">Ramping<" in page
+    assert ">Asleep<" in page
 
 
 def test_the_live_part_holds_pipeline_jobs_and_endpoints(team: Team) -> None:
