@@ -216,8 +216,8 @@ def _special(endpoint: Endpoint, shares: list[Revision]) -> list[Chip]:
     asleep = bool(shares) and all(revision.status == RevisionStatus.ASLEEP for revision in shares)
     return _kept(
         [
-            Chip("running", CanaryStatus(canary.status).label) if canary else None,
-            Chip("asleep", RevisionStatus.ASLEEP.label) if asleep else None,
+            Chip("running", str(CanaryStatus(canary.status).label)) if canary else None,
+            Chip("asleep", str(RevisionStatus.ASLEEP.label)) if asleep else None,
         ]
     )
 
