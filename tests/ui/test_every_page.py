@@ -179,6 +179,17 @@ def test_a_dialog_opens_amid_the_window_and_gives_the_focus_back(
     assert signed_in.switch_to.active_element == opener
 
 
+def test_a_question_stays_out_of_sight_until_it_is_asked(signed_in: Any, live_server: Any, team: Team) -> None:
+    """A page of settings has no style sheet of its own, which once left its dialogs open amid the table."""
+    signed_in.get(f"{live_server.url}/settings/tokens")
+    dialogs = signed_in.find_elements("css selector", "main dialog")
+    assert dialogs
+    assert not any(dialog.is_displayed() for dialog in dialogs)
+    signed_in.find_element("css selector", "[data-open-dialog^=revoke-]").click()
+    box = signed_in.execute_script("return document.querySelector('dialog:modal').getBoundingClientRect()")
+    assert abs(box["left"] - (signed_in.execute_script("return innerWidth") - box["right"])) <= 20
+
+
 #: Of what has the focus: how far its outline lies within all the boxes around it that cut off what lies outside.
 OUTLINE_ROOM = """
 const one = document.activeElement, style = getComputedStyle(one), box = one.getBoundingClientRect();
