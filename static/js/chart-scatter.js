@@ -9,7 +9,6 @@ const FONT_PX = 11;
 const LEGEND_BOTTOM = 40;
 
 export function scatter(figure, colours, titled) {
-  const most = Math.max(...figure.series.flatMap((item) => item.points.map((point) => point.x)));
   const look = {
     baseline: { symbol: "path://M12 1l3.3 7 7.700.9-5.700 5.200 1.500 7.600L12 17.900l-6.800 3.800 1.500-7.600L1 8.900 8.700 8z", colour: colours.warning },
     variant: { symbol: "circle", colour: colours.accent },
@@ -49,7 +48,6 @@ export function scatter(figure, colours, titled) {
         name: item.name,
         type: "scatter",
         symbol: look[item.role].symbol,
-<<<<<<< HEAD
         id: item.role,
         symbolSize: SIZES[item.role],
         // An edge in the card's colour: of two that lie together, both are seen.
@@ -57,19 +55,6 @@ export function scatter(figure, colours, titled) {
         data: dataOf(figure, item),
         // The parent on top: its star lets what lies below it be seen.
         z: item.role === "baseline" ? 4 : 3,
-=======
-        symbolSize: look[item.role].size,
-        itemStyle: { color: look[item.role].colour },
-        data: item.points.map((point) => ({
-          name: point.name,
-          value: [point.x, point.y],
-          // The axis begins at 0 and ends near the last point: beyond that there is no room for its name.
-          label: { align: point.x > 0.7 * most ? "right" : point.x < 0.2 * most ? "left" : "center" },
-        })),
-        label: { show: true, formatter: ({ data }) => data.name, position: "top", color: colours.muted, fontSize: 11 },
-        labelLayout: { hideOverlap: true },
-        z: 3,
->>>>>>> look
       })),
     ],
   };

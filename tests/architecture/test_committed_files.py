@@ -1,4 +1,4 @@
-"""What no committed file may hold: an address of a registry, a path of somebody's machine, a secret, a novel."""
+"""What no committed file may hold: an address of a registry, a path of a machine, a secret, a merge left open, a novel."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _SECRETS = [
     r"\bty_" + r"[A-Za-z0-9_-]{43}\b",
     r"\bhf_" + r"[A-Za-z0-9]{30,}\b",
 ]
-_PATTERNS = [*map(re.escape, _HOSTS), *(rf"(?<![\w.$}}]){re.escape(path)}" for path in _PATHS), *_SECRETS]
+#: What a merge leaves where nobody decided.
+_LEFT_OPEN = [r"(?m:^<{7} )", r"(?m:^>{7} )"]
+_PATTERNS = [*_LEFT_OPEN, *map(re.escape, _HOSTS), *(rf"(?<![\w.$}}]){re.escape(path)}" for path in _PATHS), *_SECRETS]
 FORBIDDEN = re.compile("|".join(_PATTERNS))
 
 
