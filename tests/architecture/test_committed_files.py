@@ -1,4 +1,4 @@
-"""What no committed file may hold: an address of a registry, a path of a machine, a secret, a merge left open, a novel."""
+"""What no committed file may hold: a registry's address, a path of a machine, a secret, an open merge, a novel."""
 
 from __future__ import annotations
 
