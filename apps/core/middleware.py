@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 
 from apps.core import error_pages
@@ -96,7 +96,8 @@ class ErrorShapeMiddleware:
             return error_pages.refused(request, refusal)
         response = self.get_response(request)
         if not error_pages.is_api(request):
-            return error_pages.only_sent(request, response) if response.status_code == 405 else response
+            only_sent = isinstance(response, HttpResponseNotAllowed)
+            return error_pages.only_sent(request, response) if only_sent else response
         if response.status_code < 400:
             return response
         if response.get("Content-Type", "").startswith("application/json"):

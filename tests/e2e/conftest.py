@@ -124,9 +124,9 @@ class Product:
         return next(word for word in output.split() if word.startswith("ty_"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """A running product shared by the tests of this folder; each test uses names of its own."""
+    """A running product of a test's own: a story begins at the first sign-in, also when it is told again."""
     instance = Product(home=tmp_path_factory.mktemp("product"))
     try:
         instance.start()

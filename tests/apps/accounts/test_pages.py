@@ -24,7 +24,7 @@ def text(answer: Any) -> str:
 def test_settings_stand_for_everybody(team: Team, page: str, settings: Any) -> None:
     settings.MLFLOW_TRACKING_URI = settings.SERVING_INTERNAL_URL = "http://127.0.0.1:9"
     for person in (team.viewer, team.owner):
-        text(person.browser().get(page))
+        assert person.user.username in text(person.browser().get(page))
 
 
 def test_the_audit_page_is_for_maintainers(team: Team) -> None:

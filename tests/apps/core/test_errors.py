@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 
 from apps.accounts import api as accounts_api
+from apps.accounts.models import ApiToken
 from tests.personas import Team, call
 
 SHAPE = {"code", "message", "fields", "hint", "request_id"}
@@ -36,12 +37,14 @@ def test_without_a_token(team: Team) -> None:
 @pytest.mark.parametrize("token", ["", "ty_wrong", "Basic abc", "nonsense"])
 def test_a_wrong_token_is_401_for_every_method(team: Team, method: str, token: str) -> None:
     path = {"GET": "/me", "POST": "/tokens", "PUT": "/models/a/aliases/b", "DELETE": "/tokens/x"}[method]
-    error_of(call(method, path, {}, Authorization=f"Bearer {token}"), 401, "unauthenticated")
+    error = error_of(call(method, path, {}, Authorization=f"Bearer {token}"), 401, "unauthenticated")
+    assert error["hint"]
 
 
 def test_an_unknown_address(team: Team) -> None:
-    error_of(team.owner.api("GET", "/nothing"), 404, "not_found")
-    error_of(call("GET", "/nothing"), 404, "not_found")
+    known = error_of(team.owner.api("GET", "/nothing"), 404, "not_found")
+    unknown = error_of(call("GET", "/nothing"), 404, "not_found")
+    assert known["message"] == unknown["message"]
 
 
 def test_a_slash_at_the_end_changes_nothing(team: Team) -> None:
@@ -121,15 +124,19 @@ def test_wrong_values_are_named_by_path(team: Team) -> None:
 
 @pytest.mark.parametrize("path", ["/tokens?cursor=%00", "/members/a%00b"])
 def test_a_nul_character_is_refused(team: Team, path: str) -> None:
-    error_of(team.owner.api("GET", path), 400, "nul_character")
+    error = error_of(team.owner.api("GET", path), 400, "nul_character")
+    assert error["hint"]
     error_of(team.owner.api("POST", "/tokens", b'{"name": "a\\u0000", "role": "viewer"}'), 422, "nul_character")
+    assert not ApiToken.objects.filter(name__startswith="a").exists()
 
 
 def test_too_large_a_body(team: Team, settings: Any) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    before = ApiToken.objects.count()
     error_of(team.owner.api("POST", "/tokens", {"name": "x" * 2000, "role": "viewer"}), 413, "too_large")
     settings.UPLOAD_LIMIT_BYTES = 0
     error_of(team.owner.api("POST", "/tokens", b" " * 1_100_000), 413, "too_large")
+    assert ApiToken.objects.count() == before
 
 
 def test_a_session_needs_the_csrf_token(team: Team) -> None:
