@@ -63,7 +63,10 @@ class Chip:
 
 @dataclass(frozen=True)
 class Action:
-    """A button. `reason` says why it cannot work now; `href` makes it a link, else it posts to `url`."""
+    """A button. `reason` says why it cannot work now; `href` makes it a link, else it posts to `url`.
+
+    With a `question` it asks first, and `told` says what will happen.
+    """
 
     name: str
     title: str
@@ -72,6 +75,8 @@ class Action:
     reason: str = ""
     primary: bool = False
     danger: bool = False
+    question: str = ""
+    told: str = ""
 
     @property
     def icon(self) -> str:
@@ -201,7 +206,7 @@ def actions_of(job: Job, role: Role) -> list[Action]:
     actions = [_clone(job, refused)]
     if not status.is_final:
         asked = _("It stops at its next step.") if job.cancel_requested_at else ""
-        actions.append(_post(job, "cancel", _("Cancel"), refused or asked, danger=True))
+        actions.append(_cancel(job, refused or asked))
     elif status != JobStatus.SUCCEEDED:
         resumes = records.job_can_resume(job)
         nothing = "" if resumes else _("No checkpoint was written before it stopped.")
@@ -241,9 +246,24 @@ def _clone(job: Job, refused: str, *, title: str = "") -> Action:
     return Action("clone", title or _("Clone"), href="" if refused else address, reason=refused)
 
 
-def _post(job: Job, name: str, title: str, reason: str, *, primary: bool = False, danger: bool = False) -> Action:
+def _post(job: Job, name: str, title: str, reason: str, *, primary: bool = False) -> Action:
     address = reverse("job_act", args=[job.public_id, name])
-    return Action(name, title, url=address, reason=reason, primary=primary, danger=danger)
+    return Action(name, title, url=address, reason=reason, primary=primary)
+
+
+def _cancel(job: Job, reason: str) -> Action:
+    told = _("It stops at its next step. What it did since its last checkpoint is lost; from there it can be resumed.")
+    if job.status == JobStatus.QUEUED:
+        told = _("It leaves the queue.")
+    return Action(
+        "cancel",
+        _("Cancel"),
+        url=reverse("job_act", args=[job.public_id, "cancel"]),
+        reason=reason,
+        danger=True,
+        question=_("Cancel job #%(number)s?") % {"number": job.number},
+        told=told,
+    )
 
 
 def _follow_ups(job: Job, refused: str) -> list[Action]:

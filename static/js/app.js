@@ -40,6 +40,12 @@ document.addEventListener("htmx:responseError", (event) => {
   toast(text, "error");
 });
 
+// What refreshes itself waits while a question is open: the dialog, or the button that opened it, may be a part of it.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const asking = document.querySelector("dialog:modal");
+  if (asking && !asking.contains(event.detail.target)) event.detail.shouldSwap = false;
+});
+
 document.addEventListener("click", async (event) => {
   const target = event.target.closest("[data-close-toast], [data-copy], [data-nav-toggle], [data-open-dialog], [data-close-dialog]");
   for (const menu of document.querySelectorAll("details.popover-menu[open], details.switcher[open]")) {

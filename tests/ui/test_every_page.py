@@ -153,7 +153,7 @@ def test_the_first_tab_stop_skips_to_the_content(signed_in: Any, live_server: An
 @pytest.mark.parametrize(
     ("path", "dialog"),
     [
-        (f"/endpoints/{LONG_NAME}/?tab=settings", "delete-dialog"),
+        (f"/endpoints/{LONG_NAME}/?tab=settings", "delete-endpoint"),
         ("/models/intents/", "delete-model"),
         ("/models/intents/1/", "promote"),
     ],

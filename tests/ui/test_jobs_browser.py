@@ -106,3 +106,19 @@ def test_nothing_overflows_on_a_phone(ready: Any, browser: Any, visit: Any) -> N
             assert browser.execute_script("return document.documentElement.scrollWidth") <= 390, path
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_an_open_question_outlives_the_pages_refresh(ready: Any, browser: Any, visit: Any) -> None:
+    """The button that asks is a part of what the page swaps when the job changes."""
+    job = jobs.running(ready.developer)
+    visit(f"/jobs/{job.public_id}/")
+    browser.find_element("css selector", "[data-open-dialog=ask-cancel]").click()
+    until(browser, "document.querySelector('#ask-cancel:modal')")
+    browser.execute_script(
+        "window.asked = 0; document.addEventListener('htmx:afterRequest', () => { window.asked += 1 })"
+    )
+    Job.objects.filter(pk=job.pk).update(cancel_requested_at=job.started_at)
+    until(browser, "window.asked >= 2")
+    assert browser.find_elements("css selector", "#ask-cancel:modal")
+    browser.find_element("css selector", "#ask-cancel [data-close-dialog]").click()
+    until(browser, "!document.querySelector('#ask-cancel')")
