@@ -16,6 +16,7 @@ from apps.core.errors import Invalid
 from apps.core.forms import ServiceForm
 from apps.deployments.keeping import MAX_LIMITS
 from apps.deployments.models import Endpoint, EndpointKey
+from apps.deployments.presenting import PATTERNS, pattern_titles
 from apps.deployments.services import SETTINGS
 from apps.registry.models import ModelVersion
 from modelkit.serving.plan import Sampling
@@ -169,7 +170,9 @@ class SamplingForm(ServiceForm):
             required=False, widget=forms.NumberInput(attrs={"min": 1, "max": 365, "step": 1})
         )
         self.fields["hide_inputs"] = forms.BooleanField(required=False)
-        self.fields["patterns"] = forms.MultipleChoiceField(required=False, widget=_Checks, choices=_PATTERNS)
+        self.fields["patterns"] = forms.MultipleChoiceField(
+            required=False, widget=_Checks, choices=tuple(PATTERNS.items())
+        )
         self.fields["hide_fields"] = forms.CharField(required=False)
         for name, known in Sampling.model_json_schema()["properties"].items():
             self.fields[name].label = gettext(known["title"])
@@ -179,8 +182,10 @@ class SamplingForm(ServiceForm):
             "0 keeps none, 100 keeps all. Requests on which the model failed are kept unless this is 0."
         )
 
-
-_PATTERNS = [("email", _("e-mail addresses")), ("phone", _("phone numbers")), ("card", _("card numbers"))]
+    @property
+    def patterns_told(self) -> str:
+        """The hidden patterns for who may not change them."""
+        return pattern_titles(self["patterns"].value())
 
 
 def sampling_of(data: QueryDict) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from apps.core.errors import Invalid
 from apps.core.wording import told
@@ -16,6 +17,12 @@ from apps.deployments.selectors import version_of_entry
 from apps.deployments.services import SETTINGS
 from modelkit.serving.plan import Sampling
 
+#: What the request log can take out of texts, by its name in `modelkit.serving.plan`.
+PATTERNS = {
+    "email": gettext_lazy("e-mail addresses"),
+    "phone": gettext_lazy("phone numbers"),
+    "card": gettext_lazy("card numbers"),
+}
 _TONES = {"live": "good", "failed": "failed", "stop": "warning", "rollback": "warning"}
 _OUTCOME_TONES = {"promoted": "good", "rolled_back": "failed", "aborted": "warning"}
 
@@ -134,7 +141,16 @@ def _sampling(sampling: Sampling) -> str:
     elif sampling.patterns or sampling.hide_fields:
         said.append(_("without %(hidden)s"))
     names = {"share": f"{sampling.rate * 100:g}", "days": sampling.keep_days}
-    return ", ".join(said) % (names | {"hidden": ", ".join((*sampling.patterns, *sampling.hide_fields))})
+    return ", ".join(said) % (names | {"hidden": ", ".join((*_titles(sampling.patterns), *sampling.hide_fields))})
+
+
+def pattern_titles(names: Iterable[str]) -> str:
+    """What is taken out of texts, in the reader's language."""
+    return ", ".join(_titles(names))
+
+
+def _titles(names: Iterable[str]) -> list[str]:
+    return [str(PATTERNS[name]) for name in names]
 
 
 class Stage(NamedTuple):

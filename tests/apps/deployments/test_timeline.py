@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from django.utils import timezone
@@ -13,8 +13,8 @@ from apps.deployments import selectors, services
 from apps.deployments.applying import deployment_apply
 from apps.deployments.models import Endpoint, Revision, TimelineEntry
 from apps.deployments.observing import deployment_sync
-from apps.deployments.presenting import moment_of
-from modelkit.serving.plan import ObservedEndpoint, ObservedSet
+from apps.deployments.presenting import PATTERNS, moment_of
+from modelkit.serving.plan import ObservedEndpoint, ObservedSet, Pattern
 from tests.apps.deployments.conftest import VersionMake
 from tests.modelkit.serving.toys import Host, wait_until
 from tests.personas import Team
@@ -148,3 +148,17 @@ def test_a_revision_is_named(team: Team, endpoint: Endpoint) -> None:
     assert {r["number"]: r["name"] for r in named["revisions"]} == {1: "old faithful", 2: "candidate"}
     assert api("PATCH", "/endpoints/intents/revisions/9", {"name": "x"}).status_code == 404
     assert team.viewer.api("PATCH", "/endpoints/intents/revisions/1", {"name": "x"}).status_code == 403
+
+
+def test_hidden_patterns_are_named_as_the_form_names_them(team: Team, endpoint: Endpoint) -> None:
+    """On the timeline, and among the settings of who may only read them."""
+    changed = {"rate": 0.1, "patterns": ["email", "card"], "hide_fields": ["customer.name"]}
+    services.endpoint_update(by=team.developer.identity, endpoint=endpoint, sampling=changed)
+    reader = team.viewer.browser()
+    timeline = reader.get("/endpoints/intents/?tab=timeline").content.decode()
+    assert "without e-mail addresses, card numbers, customer.name" in timeline
+    assert "<dd>e-mail addresses, card numbers</dd>" in reader.get("/endpoints/intents/?tab=settings").content.decode()
+
+
+def test_every_pattern_has_a_title() -> None:
+    assert tuple(PATTERNS) == get_args(Pattern)
