@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from django.conf import settings
-from django.db.models import Count, Exists, OuterRef
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -41,11 +40,15 @@ class Correction(NamedTuple):
 
 
 def corrections_of(endpoint: Endpoint) -> Iterator[Correction]:
-    """Every answer that somebody gave a label for and whose text is still in the log, oldest first."""
+    """Every answer that somebody gave a label for and whose text is still in the log, in the order of the labels.
+
+    A correction that was corrected is as young as its last label.
+    """
     given = Feedback.objects.filter(endpoint=endpoint).exclude(label="").exclude(revision=None)
-    rows = given.order_by("pk").iterator()
+    rows = given.order_by("at", "pk").iterator()
     while chunk := list(itertools.islice(rows, _CHUNK)):
         found = RequestSample.objects.filter(endpoint=endpoint, request_id__in={row.request_id for row in chunk})
+        found = found.only("request_id", "inputs", "revision")
         # Of a name that was used twice the newest is meant, as everywhere.
         samples = {sample.request_id: sample for sample in found.order_by("pk")}
         for row in chunk:
@@ -76,14 +79,17 @@ class Classes(NamedTuple):
 
 
 def correction_classes(endpoint: Endpoint) -> Classes:
-    """By one query, for a page: a text that was corrected twice counts twice, and one whose input is hidden counts."""
-    sampled = RequestSample.objects.filter(endpoint=endpoint, request_id=OuterRef("request_id"))
-    given = Feedback.objects.filter(Exists(sampled), endpoint=endpoint).exclude(label="").exclude(revision=None)
-    found = given.values_list("label").annotate(rows=Count("pk")).order_by("-rows", "label")
-    return _classes(endpoint, dict(found))
+    """Of what a version would hold now: a text that was corrected twice counts once, one whose input is hidden not."""
+    return _classes(endpoint, _learnable(endpoint))
 
 
-def _classes(endpoint: Endpoint, rows: dict[str, int]) -> Classes:
+def _learnable(endpoint: Endpoint) -> dict[str, str]:
+    """The label that each text was given last."""
+    return {correction.text: correction.label for correction in corrections_of(endpoint)}
+
+
+def _classes(endpoint: Endpoint, learnable: dict[str, str]) -> Classes:
+    rows = dict(sorted(Counter(learnable.values()).items(), key=lambda item: (-item[1], item[0])))
     missing = [label for label in labels_of(endpoint) if label not in rows]
     return Classes(rows, missing, _learnt_from(endpoint))
 
@@ -113,14 +119,14 @@ def corrections_publish(*, by: Identity, endpoint: Endpoint, dataset: str = "") 
     nothing to make it of, where all is of one class, or for a dataset of another task; nothing is made then.
     """
     by.require(Role.DEVELOPER)
-    rows = {correction.text: correction.label for correction in corrections_of(endpoint)}
+    rows = _learnable(endpoint)
     if not rows:
         message = _("No correction of %(name)s has its text in the log.") % {"name": endpoint.name}
         hint = _(
             "Give the right labels of some sampled requests; without the input kept, there is nothing to learn from."
         )
         raise Conflict(message, code="no_corrections", hint=hint)
-    classes = _classes(endpoint, dict(Counter(rows.values()).most_common()))
+    classes = _classes(endpoint, rows)
     if classes.alone:
         raise Conflict(one_class_text(classes), code="one_class", hint=one_class_hint(classes))
     target = _dataset(by, endpoint, dataset or f"{endpoint.name[:54]}-feedback")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apps.datasets.models import Dataset, DatasetVersion
+from apps.datasets.services import version_upload
 from apps.deployments.models import Endpoint, TimelineEntry
 from apps.monitoring.models import Feedback
 from tests.apps.monitoring.requests.conftest import SamplesMake
@@ -119,6 +120,29 @@ def test_corrections_of_one_class_are_told_before_anything_is_made(
     assert not Dataset.objects.filter(name="intents-feedback").exists()
 
 
+def test_a_text_corrected_twice_counts_once_as_in_the_version(
+    team: Team, endpoint: Endpoint, samples_make: SamplesMake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the older of two corrections is corrected again: then it is the last one."""
+    monkeypatch.setattr("apps.jobs.queue.send", lambda name, *args, **options: None)
+    Endpoint.objects.filter(pk=endpoint.pk).update(task="text_classification")
+    browser = team.developer.browser()
+    first, second, other = samples_make("same", "same", "other")
+    for row, label in ((first, "transfer"), (second, "card"), (other, "card"), (first, "refund")):
+        browser.post("/endpoints/intents/feedback", {"request_id": row.request_id, "label": label})
+    page = browser.get(ADDRESS).content.decode()
+    assert "<code>card</code> (1)</span>, <span" in page
+    assert "<code>refund</code> (1)</span>" in page
+    assert "<code>transfer</code> (" not in page
+    written: list[str] = []
+    monkeypatch.setattr(
+        "apps.monitoring.corrections.version_upload",
+        lambda *, files, **rest: written.append(files[0].path.read_text()) or version_upload(files=files, **rest),
+    )
+    browser.post("/endpoints/intents/corrections/dataset")
+    assert sorted(written[0].split()) == ["other,card", "same,refund", "text,label"]
+
+
 def test_the_settings_of_the_log(team: Team, endpoint: Endpoint) -> None:
     browser = team.developer.browser()
     page = browser.get("/endpoints/intents/?tab=settings").content.decode()
@@ -129,7 +153,7 @@ def test_the_settings_of_the_log(team: Team, endpoint: Endpoint) -> None:
     assert endpoint.sampling == {"rate": 0.07, "patterns": ["card"], "hide_fields": ["customer.name", "note"]}
     assert TimelineEntry.objects.filter(kind="sampling").exists()
     timeline = browser.get("/endpoints/intents/?tab=timeline").content.decode()
-    assert "7 % of the requests kept for 14 days, without card, customer.name, note" in timeline
+    assert "7 % of the requests kept for 14 days, without card numbers, customer.name, note" in timeline
     for field, value in (("rate", "101"), ("rate", "x"), ("keep_days", "0"), ("hide_fields", "a b")):
         refused = browser.post("/endpoints/intents/request-log", good | {field: value})
         assert refused.status_code == 422
