@@ -326,7 +326,7 @@ def _why(check: Check) -> str:
     if check.bound == "errors":
         return say(
             "{canary:.1f} % of its requests failed, of the stable revision's {stable:.1f} %; "
-            "at most {limit:.1f} % were allowed, and noise explains {noise:.1f} points.",
+            "at most {limit:.1f} % were allowed, and noise explains {noise:.1f} pp.",
             canary=canary * 100, stable=stable * 100, limit=limit * 100, noise=noise * 100,
         )  # fmt: skip
     if check.bound == "p95":

@@ -104,11 +104,14 @@ def _check(check: dict[str, Any]) -> dict[str, Any]:
     def shown(value: float | None) -> str:
         return "–" if value is None else formats[check["bound"]].format(value * scale)
 
+    # Noise is a difference, and shares differ by percentage points.
+    points = check["bound"] == "errors" and check["noise"] is not None
     return {
         "title": titles[check["bound"]],
         "broken": check["broken"],
         "judged": check["canary"] is not None,
-        **{name: shown(check[name]) for name in ("stable", "canary", "limit", "noise")},
+        **{name: shown(check[name]) for name in ("stable", "canary", "limit")},
+        "noise": _("%(value)s pp") % {"value": f"{check['noise'] * 100:.1f}"} if points else shown(check["noise"]),
     }
 
 

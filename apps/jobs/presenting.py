@@ -16,7 +16,7 @@ from apps.jobs.models import Job, JobKind, JobStatus
 from apps.jobs.selectors import choices, records
 from apps.jobs.selectors.queue import Place
 from apps.jobs.selectors.timing import left_s, worked_s
-from apps.jobs.values import delta_text, metric_spec, value_text
+from apps.jobs.values import delta_better, delta_text, metric_spec, value_text
 from apps.registry import selectors as registry
 from apps.registry.models import ModelVersion
 from modelkit import catalog
@@ -189,7 +189,7 @@ def result_figures(job: Job, champion: ModelVersion | None) -> list[Figure]:
                 "delta": delta_text(metric, value, against),
                 "ref": champion.ref,
             }
-            better = None if value == against else (value > against) == metric.higher_is_better
+            better = delta_better(metric, value, against)
         found.append(Figure(_(metric.title), value_text(metric, value), _(metric.help), delta, better))
     return found
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from apps.jobs.values import delta_text, metric_spec, value_text
+from apps.jobs.values import delta_better, delta_text, metric_spec, value_text
 
 
 @dataclass(frozen=True)
 class ScoreLine:
-    """One measure of a variant beside its parent's. `better` is None where nothing changed or nobody can say."""
+    """One measure of a variant beside its parent's. `better` is None where no change is shown or nobody can say."""
 
     name: str
     title: str
@@ -60,7 +60,7 @@ def score_of(task: str, score: Mapping[str, Any] | None) -> list[ScoreLine]:
                 value_text(metric, before) if compared else "–",
                 value_text(metric, value),
                 delta_text(metric, value, before) if compared else "",
-                (value > before) == metric.higher_is_better if compared and value != before else None,
+                delta_better(metric, value, before) if compared else None,
             )
         )
     return lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from apps.core.templatetags.ui import difference, measure
+from apps.core.templatetags.ui import difference, improved, measure
 from apps.registry.measures import SCORES
 from modelkit import catalog
 from modelkit.contracts import Metric
@@ -27,3 +27,8 @@ def value_text(metric: Metric, value: Any) -> str:
 def delta_text(metric: Metric, value: float, against: float) -> str:
     """How a metric differs from another value of it."""
     return difference(value, against, metric.unit)
+
+
+def delta_better(metric: Metric, value: float, against: float) -> bool | None:
+    """Whether a metric's value is the better one; None where `delta_text` shows no difference."""
+    return improved(value, against, metric.unit, higher_is_better=metric.higher_is_better)

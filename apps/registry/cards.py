@@ -9,7 +9,7 @@ from typing import Any
 
 from django.utils.translation import gettext
 
-from apps.core.templatetags.ui import difference
+from apps.core.templatetags.ui import difference, improved
 from apps.registry.measures import SCORES
 from apps.registry.models import ModelVersion
 from modelkit import catalog
@@ -21,7 +21,7 @@ _FEW_ROWS = 20
 
 @dataclass(frozen=True)
 class Delta:
-    """A number of a version beside the same number of another one. `better` is None where neither is."""
+    """A number of a version beside the same number of another one. `better` is None where no difference is shown."""
 
     name: str
     title: str
@@ -42,9 +42,7 @@ class Delta:
 
     @property
     def better(self) -> bool | None:
-        if not self.delta:
-            return None
-        return (self.delta > 0) == self.higher_is_better
+        return improved(self.value, self.reference, self.unit, higher_is_better=self.higher_is_better)
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,10 @@ class ClassRow:
     @property
     def difference(self) -> str:
         return difference(self.f1, self.reference_f1, "fraction")
+
+    @property
+    def better(self) -> bool | None:
+        return improved(self.f1, self.reference_f1, "fraction")
 
 
 @dataclass(frozen=True)

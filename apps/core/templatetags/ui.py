@@ -163,13 +163,29 @@ def difference(value: float | None, against: float | None, unit: str) -> str:
     Shares differ by percentage points. Times, sizes and speeds differ by a part of what they are compared with: it is
     what a machine of another speed would show too. All else differs by a bare number.
     """
-    if not isinstance(value, int | float) or not isinstance(against, int | float):
+    number = _difference(value, against, unit)
+    if not number:
         return "–"
     if unit == "fraction":
-        return _("%(value)s pp") % {"value": _signed(f"{(value - against) * 100:+.1f}")}
+        return _("%(value)s pp") % {"value": _signed(number)}
+    return f"{_signed(number)} %" if unit in _RELATIVE else _signed(number)
+
+
+def improved(value: float | None, against: float | None, unit: str, *, higher_is_better: bool = True) -> bool | None:
+    """Whether a metric's value is the better of the two; None where `difference` shows none, however small it is."""
+    number = float(_difference(value, against, unit) or 0)
+    return (number > 0) == higher_is_better if number else None
+
+
+def _difference(value: float | None, against: float | None, unit: str) -> str:
+    """The number of `difference`, rounded as it is shown; empty where there is none."""
+    if not isinstance(value, int | float) or not isinstance(against, int | float):
+        return ""
+    if unit == "fraction":
+        return f"{(value - against) * 100:+.1f}"
     if unit not in _RELATIVE:
-        return _signed(f"{value - against:+.4g}")
-    return f"{_signed(f'{(value / against - 1) * 100:+.1f}')} %" if against else "–"
+        return f"{value - against:+.4g}"
+    return f"{(value / against - 1) * 100:+.1f}" if against else ""
 
 
 def _signed(number: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from apps.core.templatetags.ui import difference, measure
+from apps.core.templatetags.ui import difference, improved, measure
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,34 @@ from apps.core.templatetags.ui import difference, measure
 )
 def test_a_difference_is_said_one_way(value: float | None, against: float | None, unit: str, said: str) -> None:
     assert difference(value, against, unit) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "against", "unit", "better"),
+    [
+        (0.95, 0.922, "fraction", True),
+        (0.918, 0.92, "fraction", False),
+        (0.9204, 0.92, "fraction", None),
+        (0.9196, 0.92, "fraction", None),
+        (1000.3, 1000.0, "bytes", None),
+        (3.0, 8.0, "ms", False),
+        (5.0, 0.0, "ms", None),
+        (0.5, 0.5, "nats", None),
+        (None, 0.5, "fraction", None),
+    ],
+)
+def test_better_is_what_is_shown_as_a_difference(
+    value: float | None, against: float | None, unit: str, better: bool | None
+) -> None:
+    assert improved(value, against, unit) is better
+    turned = improved(value, against, unit, higher_is_better=False)
+    assert turned is (None if better is None else not better)
+
+
+def test_no_template_colours_a_difference_by_itself() -> None:
+    folder = Path(settings.BASE_DIR) / "templates"
+    own = [str(path) for path in folder.rglob("*.html") if re.search(r"\bdelta\s*[<>]", path.read_text())]
+    assert own == []
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_a_verdict_is_shown_with_its_numbers(team: Team, endpoint: Endpoint) -> 
     check = {"bound": "errors", "stable": 0.01, "canary": 0.25, "limit": 0.02, "noise": 0.05, "broken": True}
     Canary.objects.update(verdict=[check, {**check, "bound": "distance", "canary": None, "broken": False}])
     page = tab(team, "traffic")
-    for shown in ("Rolled back", "The golden set differs.", "25.0 %", "1.0 %", "broken"):
+    for shown in ("Rolled back", "The golden set differs.", "25.0 %", "1.0 %", "5.0 pp", "broken"):
         assert shown in page
     assert "taken back" in tab(team, "timeline")
 
