@@ -90,9 +90,10 @@ class ServingPaths:
     def control(self) -> Path:
         return self.run / "front.sock"
 
-    def socket(self, workspace: str, name: str, number: int, replica: int = 0) -> Path:
+    def socket(self, workspace: str, name: str, number: int, replica: int = 0, *, shared: bool = False) -> Path:
+        """Of a runner, or of a model in the shared process: while it moves from one to the other it has both."""
         digest = hashlib.sha256(f"{workspace}/{name}".encode()).hexdigest()[:12]
-        return self.run / f"r-{digest}-{number}{f'-{replica}' if replica else ''}.sock"
+        return self.run / f"r-{digest}-{number}{'-shared' if shared else f'-{replica}' if replica else ''}.sock"
 
     def log(self, workspace: str, name: str, number: int) -> Path:
         return self.logs / f"{workspace}-{name}-{number}.log"

@@ -79,7 +79,7 @@ class Placement(_Strict):
     shared: bool = Field(
         False,
         title="Share one process with others",
-        description="For small models: less memory, one runner, and what ends one ends all. For revisions to come.",
+        description="For small models: less memory, one runner, and what ends one ends all.",
     )
     idle_s: int = Field(
         0,

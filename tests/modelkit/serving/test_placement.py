@@ -226,6 +226,76 @@ def test_a_shared_process_is_adopted_by_the_next_agent(host: Host, first: Path, 
     assert host.predict("b").status_code == 200
 
 
+def move(host: Host, first: Path, second: Path, *, shared: bool) -> tuple[int, set[int]]:
+    """Ask that the first endpoint share or stop sharing, under load; its next pid and the statuses of all answers."""
+    before = host.pid_of("a", 1)
+
+    async def scenario() -> tuple[int, set[int]]:
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        moved = asyncio.Event()
+        async with httpx.AsyncClient(headers=headers, timeout=20, trust_env=False) as client:
+
+            async def caller() -> set[int]:
+                statuses = set()
+                while not moved.is_set():
+                    answer = await client.post(f"{host.url}/predict/a", json={"inputs": ["card"]})
+                    statuses.add(answer.status_code)
+                return statuses
+
+            callers = [asyncio.create_task(caller()) for _ in range(4)]
+            host.apply(running("a", revision(1, first), shared=shared), running("b", revision(1, second), shared=True))
+            after = await asyncio.to_thread(
+                wait_until, lambda: (pid := host.pid_of("a", 1)) not in (before, 0) and pid, what="the move"
+            )
+            moved.set()
+            return int(after), set().union(*await asyncio.gather(*callers))
+
+    return asyncio.run(scenario())
+
+
+def test_a_running_revision_moves_into_the_shared_process_and_out_of_it(host: Host, first: Path, second: Path) -> None:
+    host.apply(running("a", revision(1, first)), running("b", revision(1, second), shared=True))
+    host.wait_for("a", "live")
+    host.wait_for("b", "live")
+    alone, company = host.pid_of("a", 1), host.pid_of("b", 1)
+    assert alone != company
+    assert move(host, first, second, shared=True) == (company, {200})
+    wait_until(lambda: gone(alone), what="the end of the process of its own")
+    # Who comes next finds it where it is now, and not where it was.
+    host.kill_agent()
+    host.start_agent()
+    assert host.pid_of("a", 1) == host.pid_of("b", 1) == company
+    again, statuses = move(host, first, second, shared=False)
+    assert statuses == {200}
+    assert again not in (alone, company)
+    assert host.pid_of("b", 1) == company
+    assert host.predict("b").status_code == 200
+
+
+def test_an_agent_that_comes_back_to_another_wish_moves_what_runs(host: Host, first: Path, second: Path) -> None:
+    """It must not take the process of one model for the one that models share."""
+    host.apply(running("a", revision(1, first)))
+    host.wait_for("a", "live")
+    alone = host.pid_of("a", 1)
+    host.kill_agent()
+    host.apply(running("a", revision(1, first), shared=True), running("b", revision(1, second), shared=True))
+    host.start_agent()
+    host.wait_for("b", "live")
+    wait_until(lambda: host.pid_of("a", 1) == host.pid_of("b", 1) != alone, what="the move")
+    wait_until(lambda: gone(alone), what="the end of the process of its own")
+    assert {host.predict(name).status_code for name in ("a", "b")} == {200}
+
+
+def test_a_sleeper_moves_when_it_is_woken(host: Host, first: Path, second: Path) -> None:
+    host.apply(running("a", revision(1, first), idle_s=1), running("b", revision(1, second), shared=True))
+    host.wait_for("b", "live")
+    wait_until(lambda: host.revision("a").status == "asleep", what="sleep")
+    host.apply(running("a", revision(1, first), shared=True), running("b", revision(1, second), shared=True))
+    assert host.predict("a").status_code == 200
+    wait_until(lambda: host.pid_of("a", 1) == host.pid_of("b", 1), what="the move")
+    assert host.predict("a").status_code == 200
+
+
 def test_one_that_shares_may_sleep_while_the_other_answers(host: Host, first: Path, second: Path) -> None:
     host.apply(running("a", revision(1, first), shared=True, idle_s=3), running("b", revision(1, second), shared=True))
     host.wait_for("b", "live")

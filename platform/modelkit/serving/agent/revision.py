@@ -76,13 +76,15 @@ class Revision:
         self._log = paths.log(*key, spec.number)
         self._live_replay = live_replay
         self._threads = threads
-        # As it is when the revision starts: a change later is for the next one.
-        self._company = company if placement.shared else None
+        self._company = company
+        # Of the replicas that there are; where the placement differs, `_move` brings them there.
+        self._shared = placement.shared
         self._failure = ""
         self._waking = False
         self._used_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._replicas = [self._replica(0)]
+        self._coming: Replica | None = None
         self._leaving: list[Replica] = []
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -114,7 +116,12 @@ class Revision:
 
     @property
     def reason(self) -> str:
-        return self._failure or next((replica.reason for replica in self._replicas if replica.reason), "")
+        return self._failure or next((replica.reason for replica in self._all if replica.reason), "")
+
+    @property
+    def _all(self) -> list[Replica]:
+        """Also the one that is to take the others' place."""
+        return self._replicas if self._coming is None else [*self._replicas, self._coming]
 
     @property
     def queued_inputs(self) -> int:
@@ -161,6 +168,7 @@ class Revision:
             spec=self.spec,
             checked=self.phase == "checked",
             asleep=self.asleep,
+            shared=self._shared,
             processes=tuple(replica.identity for replica in self._replicas),
             golden=self.golden,
             started_s=self.started_s,
@@ -176,7 +184,8 @@ class Revision:
     def readopt(self, saved: SavedRevision) -> None:
         """Take over what the last agent left: a checked runner that still lives goes on, anything else starts anew."""
         self.tuning = saved.tuning
-        self._replicas += [self._replica(index) for index in range(1, len(saved.processes))]
+        self._shared = saved.shared
+        self._replicas = [self._replica(index) for index in range(max(1, len(saved.processes)))]
         pairs = list(zip(self._replicas, saved.processes, strict=False))
         living = [replica for replica, identity in pairs if replica.readopt(identity)]
         self._used_at = time.monotonic()
@@ -187,9 +196,14 @@ class Revision:
                 self.golden, self.started_s = saved.golden, saved.started_s
                 logger.info("%s: took over %d of %d runners.", self.name, len(living), len(saved.processes))
                 return
-        for replica in living:
-            replica.kill()
-        del self._replicas[1:]
+        if self._shared == self.placement.shared:
+            for replica in living:
+                replica.kill()
+        else:
+            # Not where it starts anew, so nothing takes its place there: it has to be told.
+            self._leaving += living
+        self._shared = self.placement.shared
+        self._replicas = [self._replica(0)]
         self.start()
 
     def watch(self) -> None:
@@ -199,17 +213,18 @@ class Revision:
         if self.asleep:
             self._watch_sleep()
             return
-        for replica in self._replicas:
+        for replica in self._all:
             replica.memory_limit_bytes = self.placement.memory_mb * 1_000_000
             replica.hang_s = self.limits.timeout_s
             replica.watch()
-        wanted = self.placement.replicas if self._company is None else 1
-        while len(self._replicas) < wanted:
+        self._move()
+        wanted = 1 if self._shared else self.placement.replicas
+        while len(self._replicas) < wanted and not self._places_taken:
             self._replicas.append(self._replica(len(self._replicas)))
             self._replicas[-1].begin()
         while len(self._replicas) > wanted:
             self._leaving.append(self._replicas.pop())
-        if self._is_idle():
+        if self._coming is None and self._is_idle():
             logger.info("%s: falls asleep; the next request wakes it.", self.name)
             # Before the front is told: a wish from now on is meant, one left from the last waking is not.
             self._wish.unlink(missing_ok=True)
@@ -327,6 +342,27 @@ class Revision:
         known = [replica.info for replica in self._replicas if replica.ready]
         return bool(known) and all(info is not None and not info.in_flight and info.idle_s > idle_s for info in known)
 
+    def _move(self) -> None:
+        """Into the shared process or out of it: what answers now goes once its successor has loaded and answers too."""
+        if self.placement.shared == self._shared:
+            if self._coming is not None:
+                self._leaving.append(self._coming)
+                self._coming = None
+        elif self._coming is None:
+            if not self._places_taken:
+                self._coming = self._replica(0, shared=self.placement.shared)
+                self._coming.begin()
+        elif self._coming.ready:
+            logger.info("%s: moves %s the shared process.", self.name, "out of" if self._shared else "into")
+            self._leaving += self._replicas
+            self._replicas, self._coming = [self._coming], None
+            self._shared = self.placement.shared
+
+    @property
+    def _places_taken(self) -> bool:
+        """Whether runners still end: one that began in the place of such a one would lose its socket to it."""
+        return bool(self._leaving or self._ending)
+
     def _watch_sleep(self) -> None:
         """The front leaves a file beside the socket when somebody asks."""
         first = self._replicas[0]
@@ -344,18 +380,20 @@ class Revision:
         else:
             first.watch()
 
-    def _replica(self, index: int) -> Replica:
+    def _replica(self, index: int, *, shared: bool | None = None) -> Replica:
+        inside = self._shared if shared is None else shared
+        socket = self._paths.socket(*self.key, self.spec.number, index, shared=inside)
         return Replica(
-            f"{self.name}, runner {index}", self._paths.socket(*self.key, self.spec.number, index), self._log,
-            lambda: self._arguments(index), self._company,
+            f"{self.name}, {'in the shared process' if inside else f'runner {index}'}", socket, self._log,
+            lambda: self._arguments(socket), self._company if inside else None,
         )  # fmt: skip
 
-    def _arguments(self, index: int) -> list[str]:
+    def _arguments(self, socket: Path) -> list[str]:
         runtime = self.runtime
         slots = runtime.slots or -(-self._threads // self.placement.replicas)
         return [
             "--bundle", self.spec.bundle,
-            "--socket", str(self._paths.socket(*self.key, self.spec.number, index)),
+            "--socket", str(socket),
             "--threads", str(slots),
             "--engine", runtime.engine,
             "--precision", runtime.precision,
@@ -372,5 +410,5 @@ class Revision:
         logger.info("%s: drained.", self.name)
 
     async def _end_all(self, deadline_s: float) -> None:
-        await asyncio.gather(*(replica.end(deadline_s) for replica in [*self._replicas, *self._leaving]))
+        await asyncio.gather(*(replica.end(deadline_s) for replica in [*self._all, *self._leaving]))
         await asyncio.gather(*self._ending)

@@ -26,6 +26,8 @@ class SavedRevision(_Model):
     spec: DesiredRevision
     checked: bool
     asleep: bool = False
+    #: Whether it runs in the shared process, which may differ from what its endpoint wishes by now.
+    shared: bool = False
     #: By replica; None for one that did not run.
     processes: tuple[ProcessId | None, ...] = ()
     golden: GoldenReplay | None = None

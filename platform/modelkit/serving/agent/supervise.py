@@ -301,7 +301,7 @@ class Agent:
     def _sweep(self) -> None:
         """Take away the sockets that our state does not know: a runner that nobody can reach ends by itself."""
         known = {
-            self._paths.socket(endpoint.workspace, endpoint.name, revision.spec.number, replica)
+            self._paths.socket(endpoint.workspace, endpoint.name, revision.spec.number, replica, shared=revision.shared)
             for endpoint in self._saved.endpoints
             for revision in endpoint.revisions
             for replica in range(len(revision.processes))
