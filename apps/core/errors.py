@@ -162,7 +162,7 @@ def of_status(status: int, *, message: str = "") -> AppError:
         str(message or _MESSAGES.get(status, "This request cannot be answered.")),
         code=CODES.get(status, "error"),
         status=status,
-        hint=str(_HINTS.get(status, "")),
+        hint=str(_HINTS.get(status, _HINTS[400] if status < 500 else _HINTS[500])),
     )
 
 
@@ -194,9 +194,12 @@ _MESSAGES = {
     500: _("Something broke on our side."),
 }
 _HINTS = {
+    400: _("Send what the reference of the API shows for this address; `/api/v1/openapi.json` holds it."),
     401: _("Send the header `Authorization: Bearer ty_...` with a token that is valid and not expired."),
+    403: _("Ask an owner of the workspace for the role that it needs."),
     404: _("Check the name and the workspace; `/api/v1/openapi.json` lists every address."),
     405: _("The header Allow names the methods that it takes."),
+    413: _("Send less at once; files go as multipart."),
     429: _("Wait a few seconds, then send the request again."),
     500: _("Try again; if it stays, give the request id to whoever runs this installation."),
 }

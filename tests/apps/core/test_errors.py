@@ -9,6 +9,7 @@ from django.test import Client
 
 from apps.accounts import api as accounts_api
 from apps.accounts.models import ApiToken
+from apps.core.errors import CODES, of_status
 from tests.personas import Team, call
 
 SHAPE = {"code", "message", "fields", "hint", "request_id"}
@@ -25,6 +26,11 @@ def error_of(answer: Any, status: int, code: str) -> dict[str, Any]:
     assert isinstance(error["fields"], dict)
     assert error["request_id"] == answer["X-Request-ID"]
     return error
+
+
+@pytest.mark.parametrize("status", [*CODES, 418, 502])
+def test_every_status_comes_with_a_remedy(status: int) -> None:
+    assert of_status(status).hint
 
 
 def test_without_a_token(team: Team) -> None:

@@ -21,6 +21,8 @@ from modelkit.serving.front.problem import Problem, Refused, invalid, unavailabl
 SETTLE_TIMEOUT_S = 60.0
 _CALL_TIMEOUT_S = 10.0
 _LOOK_EVERY_S = 0.05
+#: For a refusal of the platform that names no remedy.
+_LOOK_THERE = "See the endpoint's page on the platform."
 
 
 def check_load(body: bytes | bytearray) -> Problem | None:
@@ -71,7 +73,8 @@ class ControlPlane:
             return None
         try:
             told = orjson.loads(body)["error"]
-            return Problem(status, str(told["code"]), str(told["message"]), str(told["hint"]), dict(told["fields"]))
+            hint = str(told["hint"] or _LOOK_THERE)
+            return Problem(status, str(told["code"]), str(told["message"]), hint, dict(told["fields"]))
         except (ValueError, KeyError, TypeError):
             return _silent(f"status {status}")
 

@@ -10,12 +10,12 @@ import orjson
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An answer other than 200. `fields` maps the place in the request to what is wrong with it."""
+    """An answer other than 200. `hint` is the remedy, which each has; `fields` maps places of the request to faults."""
 
     status: int
     code: str
     message: str
-    hint: str = ""
+    hint: str
     fields: Mapping[str, str] = field(default_factory=dict)
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -106,7 +106,7 @@ def body_too_large(limit_bytes: int) -> Problem:
         413,
         "body_too_large",
         f"The body is larger than {limit_bytes} bytes.",
-        "Split the inputs over several requests.",
+        "Split the inputs over several requests, or raise max_bytes among the limits of the endpoint.",
     )
 
 
