@@ -26,7 +26,10 @@ def refused(request: HttpRequest, error: AppError) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return refused(request, of_status(400))
+    error = of_status(400)
+    if not is_api(request):
+        error.hint = _("Go back to the page with the form, and open it anew.")
+    return refused(request, error)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
