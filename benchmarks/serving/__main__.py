@@ -1,6 +1,6 @@
 """Measures serving and prints one JSON object as the last line. Everything else goes to the error stream.
 
-    python -m benchmarks.serving [--rounds 8] [--seconds 2] [--precision int8]
+    python -m benchmarks.serving [--rounds 5] [--seconds 4] [--precision int8]
         [--only share trained swaps cold exact peers overload]
 
 `share_of_limit` by concurrency is our rate over LIMIT's just before, in turns so short that both meet the same host;
@@ -179,8 +179,10 @@ def _sound(name: str, load: Load) -> Load:
 def main() -> None:
     """Measure, saying what happens on the error stream."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--seconds", type=int, default=2, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--seconds", type=int, default=4, help="of each measurement; at its end a request of each caller is in vain"
+    )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--precision", choices=("fp32", "int8"), default="int8")
     options = parser.parse_args()
