@@ -90,6 +90,11 @@ class ServingPaths:
     def control(self) -> Path:
         return self.run / "front.sock"
 
+    @property
+    def custody(self) -> Path:
+        """Where the front entrusts its connections to the agent."""
+        return self.run / "custody.sock"
+
     def socket(self, workspace: str, name: str, number: int, replica: int = 0, *, shared: bool = False) -> Path:
         """Of a runner, or of a model in the shared process: while it moves from one to the other it has both."""
         digest = hashlib.sha256(f"{workspace}/{name}".encode()).hexdigest()[:12]
