@@ -34,6 +34,7 @@ class Comparison:
     actual: str
     predicted_share: float
     actual_share: float
+    note: str = ""
 
 
 def ends_at(job: Job) -> datetime | None:
@@ -79,12 +80,12 @@ def comparisons_of(job: Job) -> list[Comparison]:
         if predicted is None and measured is None:
             continue
         longest = max(predicted or 0, measured or 0) or 1
-        measured_text = text(measured)
+        measured_text, note = text(measured), ""
         if measured is not None and not JobStatus(job.status).is_final:
             measured_text = _("%(span)s so far") % {"span": measured_text}
             left = left_s(job) if name == "seconds" else None
             if left is not None:
-                measured_text += ", " + _("about %(span)s in all") % {"span": duration(measured + left)}
+                note = _("At this pace about %(span)s in all") % {"span": duration(measured + left)}
         found.append(
             Comparison(
                 title,
@@ -92,6 +93,7 @@ def comparisons_of(job: Job) -> list[Comparison]:
                 measured_text,
                 round(100 * (predicted or 0) / longest, 1),
                 round(100 * (measured or 0) / longest, 1),
+                note,
             )
         )
     return found
