@@ -1,15 +1,16 @@
 """Measures serving and prints one JSON object as the last line. Everything else goes to the error stream.
 
-    python -m benchmarks.serving [--rounds 8] [--seconds 2] [--precision int8]
-        [--only share swaps cold exact peers overload]
+    python -m benchmarks.serving [--rounds 5] [--seconds 4] [--precision int8]
+        [--only share trained swaps cold exact peers overload]
 
 `share_of_limit` by concurrency is our rate over LIMIT's just before, in turns so short that both meet the same host;
 `cpu_ratio` our processor time per request at 32 callers over LIMIT's; figures are medians over the rounds.
 `vs_best_peer_at_32` gives each peer the bundle's own predictor, which sorts a batch by length and cuts it;
 `vs_best_padding_peer_at_32` gives it the same predictor without that, so that it pads a batch to its longest text, as
-the model functions that users of those servers write do. `host_steal` and `host_wake_ms` tell what the machine took
-away while the shares were measured: LIMIT, which never sleeps, feels only the first. A figure that could not be
-measured is null, with the reason above it.
+the model functions that users of those servers write do. What ends in `_as_trained` is the same for the model in
+float32, before it is compressed, and ours alone; `--precision fp32` sets its peers beside it. `host_steal` and
+`host_wake_ms` tell what the machine took away while the shares were measured: LIMIT, which never sleeps, feels only the
+first. A figure that could not be measured is null, with the reason above it.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ KEYS = (
     "best_peer",
     "vs_best_padding_peer_at_32",
     "best_padding_peer",
+    "share_of_limit_as_trained",
+    "cpu_ratio_as_trained",
+    "p99_over_p50_at_64_as_trained",
     "cold_start_s",
     "exact_vs_padded",
     "swap_failures",
@@ -58,22 +62,31 @@ KEYS = (
 )
 #: Marks a peer that pads its batches.
 PADDING = "-padding"
-PARTS = ("cold", "exact", "share", "peers", "swaps", "overload")
+PARTS = ("cold", "exact", "share", "trained", "peers", "swaps", "overload")
 
 
 def say(text: str) -> None:
     print(f"bench    | {text}", file=sys.stderr, flush=True)
 
 
-def measure_share(stage: Stage, product: Product, options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Rounds of LIMIT, us and the peers, in turns, so that a busy host slows all sides alike."""
-    bundle = stage.bundles[options.precision]
-    product.deploy(bundle, 1)
-    product.wait_live(1)
+def measure_share(
+    stage: Stage,
+    product: Product,
+    options: argparse.Namespace,
+    scratch: Path,
+    bundle: Path,
+    number: int,
+    *,
+    alone: bool,
+) -> dict[str, Any]:
+    """Rounds of LIMIT, us and, unless `alone`, the peers, in turns, so that a busy host slows all sides alike."""
+    product.deploy(bundle, number)
+    product.wait_live(number)
     script = write_script(scratch / "ours.lua", product.bodies(stage.sentences))
     limit = Limit(bundle, stage)
-    padding = _uncut(bundle, scratch / "padding")
-    servers = _start_peers({"": bundle, PADDING: padding}, stage, scratch) if "peers" in options.only else []
+    servers = []
+    if not alone:
+        servers = _start_peers({"": bundle, PADDING: _uncut(bundle, scratch / "padding")}, stage, scratch)
     shares: dict[int, list[float]] = defaultdict(list)
     rates: dict[str, list[float]] = defaultdict(list)
     tails, cpus = [], []
@@ -110,6 +123,8 @@ def measure_share(stage: Stage, product: Product, options: argparse.Namespace, s
         "p99_over_p50_at_64": statistics.median(tails),
         **host.figures(),
     }
+    if alone:
+        return found
     medians = {name: statistics.median(values) for name, values in rates.items()}
     ours = medians.pop("tuneyard")
     for kind in ("", "padding_"):
@@ -118,6 +133,11 @@ def measure_share(stage: Stage, product: Product, options: argparse.Namespace, s
             rate, name = ranked[-1]
             found |= {f"best_{kind}peer": name.removesuffix(PADDING), f"vs_best_{kind}peer_at_32": ours / rate}
     return found
+
+
+def measure_trained(stage: Stage, product: Product, options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    found = measure_share(stage, product, options, scratch, stage.bundles["fp32"], 2, alone=True)
+    return {f"{name}_as_trained": found[name] for name in ("share_of_limit", "cpu_ratio", "p99_over_p50_at_64")}
 
 
 def measure_overload(stage: Stage, product: Product, bundle: Path, scratch: Path) -> dict[str, Any]:
@@ -159,8 +179,10 @@ def _sound(name: str, load: Load) -> Load:
 def main() -> None:
     """Measure, saying what happens on the error stream."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--seconds", type=int, default=2, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--seconds", type=int, default=4, help="of each measurement; at its end a request of each caller is in vain"
+    )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--precision", choices=("fp32", "int8"), default="int8")
     options = parser.parse_args()
@@ -171,7 +193,8 @@ def main() -> None:
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "cold": lambda: {"cold_start_s": statistics.median(cold_start_s(bundle, scratch) for _ in range(5))},
         "exact": lambda: exact.measure(stage.bundles["fp32"], stage.sentences),
-        "share": lambda: measure_share(stage, product, options, scratch),
+        "share": lambda: measure_share(stage, product, options, scratch, bundle, 1, alone="peers" not in options.only),
+        "trained": lambda: measure_trained(stage, product, options, scratch),
         "overload": lambda: measure_overload(stage, product, bundle, scratch),
         "swaps": lambda: swaps.measure(product, (bundle, _copy(bundle, scratch)), stage.sentences, first=100),
     }

@@ -1,8 +1,9 @@
-"""What the processes of serving have in common: a Unix socket of their own, and an end when they are told to end."""
+"""What the processes of serving have in common: Unix sockets, descriptors, and an end when they are told to end."""
 
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -49,3 +50,13 @@ def stop_signal() -> asyncio.Event:
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     return stop
+
+
+def raise_descriptors(wanted: int) -> int:
+    """How many files and sockets this process may have open: `wanted` or what the system allows, if that is less."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted

@@ -90,6 +90,11 @@ class ServingPaths:
     def control(self) -> Path:
         return self.run / "front.sock"
 
+    @property
+    def custody(self) -> Path:
+        """Where the front entrusts its connections to the agent."""
+        return self.run / "custody.sock"
+
     def socket(self, workspace: str, name: str, number: int, replica: int = 0) -> Path:
         digest = hashlib.sha256(f"{workspace}/{name}".encode()).hexdigest()[:12]
         return self.run / f"r-{digest}-{number}{f'-{replica}' if replica else ''}.sock"

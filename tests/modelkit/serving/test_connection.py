@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from modelkit.serving.front.app import Front
+from modelkit.serving.front.custody import Custody
 from modelkit.serving.front.http import Connection
 from modelkit.serving.front.problem import Problem
 from modelkit.serving.front.request import Request
@@ -21,6 +22,7 @@ class Failing:
 
     def __init__(self, where: str) -> None:
         self.connections: set[Connection] = set()
+        self.custody = Custody()
         self._where = where
 
     def has_room(self) -> bool:

@@ -13,8 +13,12 @@ from pathlib import Path
 from modelkit.serving.agent.hang import HUNG_S
 from modelkit.serving.agent.keeper import PortInUse
 from modelkit.serving.agent.supervise import Agent
-from modelkit.serving.listening import stop_signal
+from modelkit.serving.custody import MAX_CONNECTIONS
+from modelkit.serving.listening import raise_descriptors, stop_signal
 from modelkit.serving.paths import ServingPaths
+
+#: Descriptors that are kept for runners and files, beside those of the front's connections.
+_KEPT_DESCRIPTORS = 256
 
 logger = logging.getLogger("modelkit.serving.agent")
 
@@ -41,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    raise_descriptors(MAX_CONNECTIONS + _KEPT_DESCRIPTORS)
     paths = ServingPaths(options.home.absolute())
     paths.ensure()
     with paths.lock.open("w") as lock:

@@ -9,6 +9,7 @@ import time
 
 import orjson
 
+from modelkit.serving.agent.custodian import Custodian
 from modelkit.serving.agent.processes import Process, adopt, found, spawn
 from modelkit.serving.agent.state import SavedFront
 from modelkit.serving.paths import ServingPaths
@@ -39,6 +40,7 @@ class FrontKeeper:
         self._host = host
         self.port = port
         self._listener: socket.socket | None = None
+        self._custodian = Custodian(paths.custody)
         self._process: Process | None = None
         self._crashes: list[float] = []
         self._start_at = 0.0
@@ -87,7 +89,8 @@ class FrontKeeper:
         return ObservedFront(pid=pid, port=self.port or None, healthy=self.healthy and pid is not None)
 
     def watch(self) -> None:
-        """Restart a dead front. Raises PortInUse."""
+        """Restart a dead front, whose callers have been told by now. Raises PortInUse."""
+        self._custodian.look()
         now = time.monotonic()
         if self._process is not None and self._process.alive():
             if now - self._looked_at >= _LOOK_EVERY_S and (self._look is None or self._look.done()):
@@ -116,6 +119,7 @@ class FrontKeeper:
             self._look.cancel()
         if self._process is not None:
             await _end(self._process, deadline_s)
+        self._custodian.close()
         if self._listener is not None:
             self._listener.close()
         self.healthy = False
@@ -134,6 +138,8 @@ class FrontKeeper:
                 str(self._paths.control),
                 "--journal",
                 str(self._paths.journal),
+                "--custody",
+                str(self._paths.custody),
             ],
             log=self._paths.logs / "front.log",
             pass_fds=(listener.fileno(),),

@@ -40,7 +40,7 @@ from modelkit.wording import say
 logger = logging.getLogger("modelkit.serving.agent")
 
 #: Looks at processes and files, and acts on what changed.
-TICK_S = 0.05
+TICK_S = 0.1
 #: Acts, saves and reports although nothing seems to have changed: this costs more than to look.
 QUIET_S = 0.25
 REPORT_EVERY_S = 1.0
@@ -101,15 +101,14 @@ class Agent:
             await self._front.end_stray()
         self._sweep()
         self._readopt()
+        stopping = asyncio.create_task(stop.wait())
         try:
-            while not stop.is_set():
+            while not stopping.done():
                 self._hang.put_off()
                 await self._pass_or_complain()
-                try:
-                    await asyncio.wait_for(stop.wait(), TICK_S)
-                except TimeoutError:
-                    continue
+                await asyncio.wait((stopping,), timeout=TICK_S)
         finally:
+            stopping.cancel()
             self._hang.end()
             await self._end()
 

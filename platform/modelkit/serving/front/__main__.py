@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import resource
 import socket
 import sys
 from pathlib import Path
@@ -15,11 +14,12 @@ from pathlib import Path
 import orjson
 import uvloop
 
+from modelkit.serving.custody import MAX_CONNECTIONS
 from modelkit.serving.front.app import Front
 from modelkit.serving.front.aside import Aside
 from modelkit.serving.front.http import Connection
 from modelkit.serving.journal import Journal
-from modelkit.serving.listening import Door, stop_signal
+from modelkit.serving.listening import Door, raise_descriptors, stop_signal
 from modelkit.serving.wire import Ask, FrameProtocol, Reply, Status, reply_frame
 
 logger = logging.getLogger("modelkit.serving.front")
@@ -27,8 +27,7 @@ logger = logging.getLogger("modelkit.serving.front")
 DRAIN_S = 5.0
 #: How often the keys are looked at: a revoked one is refused within this and the way of its file.
 KEYS_EVERY_S = 0.1
-#: Connections of callers, and descriptors that are kept for runners, files and the agent.
-MAX_CONNECTIONS = 4000
+#: Descriptors that are kept for runners, files and the agent.
 _KEPT_DESCRIPTORS = 256
 _DESCRIPTORS = MAX_CONNECTIONS + _KEPT_DESCRIPTORS
 
@@ -52,15 +51,22 @@ class _Control(FrameProtocol):
 
 
 async def serve(
-    listener: socket.socket, routing_file: Path, control: Path, journal: Journal, *, control_url: str
+    listener: socket.socket,
+    routing_file: Path,
+    control: Path,
+    journal: Journal,
+    *,
+    control_url: str,
+    custody: Path | None = None,
 ) -> None:
     """Serve until SIGTERM, then answer what has come."""
     stop = stop_signal()
     # A quarter where the system is mean: a front without descriptors could reach no runner.
-    descriptors = _descriptors()
+    descriptors = raise_descriptors(_DESCRIPTORS)
     most = max(descriptors - _KEPT_DESCRIPTORS, descriptors // 4)
-    front = Front(routing_file, control_url=control_url, max_connections=most)
+    front = Front(routing_file, control_url=control_url, max_connections=most, custody=custody)
     front.reload()
+    front.custody.look()
     server = await asyncio.get_running_loop().create_server(lambda: Connection(front), sock=listener, backlog=1024)
     side_door = await Door.open(control, lambda: _Control(front))
     logger.info("Serving on %s.", listener.getsockname()[:2])
@@ -98,15 +104,6 @@ async def _watch_keys(front: Front) -> None:
         front.keys.reload()
 
 
-def _descriptors() -> int:
-    """How many files and sockets this process may have open: what the system allows, not what it begins with."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return wanted
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m modelkit.serving.front", description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="a listening TCP socket")
@@ -118,12 +115,22 @@ def main(arguments: list[str] | None = None) -> int:
         help="where the platform's web answers, for loading and unloading over the Open Inference Protocol",
     )
     parser.add_argument("--journal", type=Path, required=True, help="folder for what was counted")
+    parser.add_argument("--custody", type=Path, help="where the agent listens that holds the connections of callers")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     listener = socket.socket(fileno=options.fd)
     listener.setblocking(False)
     journal = Journal(options.journal)
-    uvloop.run(serve(listener, options.routing, options.control, journal, control_url=options.control_url))
+    uvloop.run(
+        serve(
+            listener,
+            options.routing,
+            options.control,
+            journal,
+            control_url=options.control_url,
+            custody=options.custody,
+        )
+    )
     return 0
 
 

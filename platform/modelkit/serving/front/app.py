@@ -11,11 +11,13 @@ from typing import Any
 
 import orjson
 
+from modelkit.serving.custody import MAX_CONNECTIONS
 from modelkit.serving.files import Watched
 from modelkit.serving.front import describe, exposition
 from modelkit.serving.front.contenders import Contenders
 from modelkit.serving.front.control import ControlPlane, check_load, not_settled, settled
 from modelkit.serving.front.counters import Counters
+from modelkit.serving.front.custody import Custody
 from modelkit.serving.front.dialects import Dialect, Embeddings, Infer, Predict, json_object
 from modelkit.serving.front.exchange import Exchange
 from modelkit.serving.front.http import Connection
@@ -92,16 +94,25 @@ class _Call:
 class Front:
     """The handler of all connections. `reload` swaps the table between two requests.
 
-    The keys lie beside the routing table, and what they have used as well.
+    The keys lie beside the routing table, and what they have used as well. `custody`: where the agent listens that
+    answers for a front that is killed.
     """
 
-    def __init__(self, routing_file: Path, *, control_url: str = "", max_connections: int = 4000) -> None:
+    def __init__(
+        self,
+        routing_file: Path,
+        *,
+        control_url: str = "",
+        max_connections: int = MAX_CONNECTIONS,
+        custody: Path | None = None,
+    ) -> None:
         self._file = Watched(routing_file, RoutingTable)
         self._control = ControlPlane(control_url)
         self._tasks: set[asyncio.Task[None]] = set()
         self.keys = KeyRing(routing_file.with_name("keys.json"), routing_file.with_name("key-usage.json"))
         self.max_connections = max_connections
         self.connections: set[Connection] = set()
+        self.custody = Custody(custody, max_connections)
         self.links: dict[str, Link] = {}
         self.counters = Counters()
         self.started_at = time.time()
@@ -143,6 +154,7 @@ class Front:
     def tick(self) -> None:
         """About once a second: time-outs, lost links, and the table in case nobody told us that it changed."""
         self.reload()
+        self.custody.look()
         now = time.monotonic()
         for link in list(self.links.values()):
             link.wake()

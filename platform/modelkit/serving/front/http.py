@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import httptools
 
 from modelkit.serving.front import coding
+from modelkit.serving.front.custody import NOWHERE, Custody
 from modelkit.serving.front.problem import (
     BAD_HTTP,
     ENCODED_BODY,
@@ -30,6 +31,7 @@ from modelkit.serving.front.problem import (
     damaged_body,
 )
 from modelkit.serving.front.request import Request
+from modelkit.serving.front.response import head
 
 logger = logging.getLogger("modelkit.serving.front")
 
@@ -49,14 +51,6 @@ IDLE_TIMEOUT_S = 75.0
 WRITE_TIMEOUT_S = 60.0
 LINGER_S = 5.0
 
-_REASONS = {
-    200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found",
-    405: b"Method Not Allowed", 408: b"Request Timeout", 409: b"Conflict", 413: b"Content Too Large",
-    414: b"URI Too Long", 415: b"Unsupported Media Type", 422: b"Unprocessable Content", 429: b"Too Many Requests",
-    431: b"Request Header Fields Too Large", 500: b"Internal Server Error", 503: b"Service Unavailable",
-    504: b"Gateway Timeout",
-}  # fmt: skip
-
 _NEVER = float("inf")
 
 
@@ -64,6 +58,7 @@ class Handler(Protocol):
     """What answers. `admit` sets `request.target` and `request.max_body`, or returns why the request is refused."""
 
     connections: set[Connection]
+    custody: Custody
 
     def has_room(self) -> bool: ...
 
@@ -79,6 +74,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
+        self._place = NOWHERE
         self._parser = httptools.HttpRequestParser(self)
         self.transport: Any = None
         self._reading: Request | None = None
@@ -108,10 +104,13 @@ class Connection(asyncio.Protocol):
             self._finish(request, FULL.status, FULL.body(request.request_id), b"application/json", FULL.lines())
             return
         self._handler.connections.add(self)
+        self._place = self._handler.custody.enter(transport.get_extra_info("socket"))
         self.deadline = time.monotonic() + IDLE_TIMEOUT_S
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._handler.connections.discard(self)
+        self._handler.custody.leave(self._place)
+        self._place = NOWHERE
         self.closing = True
         self.transport = None
         self._active = None
@@ -168,6 +167,8 @@ class Connection(asyncio.Protocol):
         self._heard = True
         self._reading = Request()
         self._header_bytes = 0
+        if self._active is None:
+            self._handler.custody.asked(self._place, "")
         self.deadline = time.monotonic() + HEADER_TIMEOUT_S
 
     def on_url(self, url: bytes) -> None:
@@ -205,6 +206,8 @@ class Connection(asyncio.Protocol):
         length_header = request.headers.get(b"content-length", b"0")
         length = int(length_header) if length_header.isdigit() else 0
         request.problem = self._handler.admit(request, self)
+        if self._active is None:
+            self._handler.custody.asked(self._place, request.request_id)
         if request.problem is None and length > request.max_body:
             request.problem = body_too_large(request.max_body)
         coded = request.headers.get(b"content-encoding")
@@ -265,6 +268,7 @@ class Connection(asyncio.Protocol):
         self._finish(request, status, body, content_type, extra)
 
     def _finish(self, request: Request, status: int, body: bytes, content_type: bytes, extra: bytes) -> None:
+        self._handler.custody.answering(self._place)
         self._write(request, status, body, content_type, extra)
         self._active = None
         if not request.keep_alive:
@@ -272,6 +276,8 @@ class Connection(asyncio.Protocol):
             return
         if self._reading is None:
             self.deadline = time.monotonic() + IDLE_TIMEOUT_S
+        else:
+            self._handler.custody.asked(self._place, self._reading.request_id)
         self._advance()
 
     def refuse(self, request: Request, problem: Problem) -> None:
@@ -366,6 +372,7 @@ class Connection(asyncio.Protocol):
         try:
             while self._queue and self._active is None and not self._write_paused and self.transport is not None:
                 request = self._active = self._queue.popleft()
+                self._handler.custody.asked(self._place, request.request_id)
                 if request.problem is not None:
                     self.refuse(request, request.problem)
                 elif request.coding is not None:
@@ -384,16 +391,15 @@ class Connection(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _write(self, request: Request, status: int, body: bytes, content_type: bytes, extra: bytes) -> None:
-        head = b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b%b\r\n" % (
+        start = head(
             status,
-            _REASONS.get(status, b"Unknown"),
-            content_type,
             len(body),
-            request.request_id.encode(),
-            extra,
-            b"" if request.keep_alive else b"connection: close\r\n",
+            request.request_id,
+            content_type=content_type,
+            extra=extra,
+            keep_alive=request.keep_alive,
         )
-        self.transport.write(head if request.method == "HEAD" else head + body)
+        self.transport.write(start if request.method == "HEAD" else start + body)
 
     def _fail(self, problem: Problem) -> None:
         """Refuse the request being read, once those before it are answered, and read no more of this connection."""
@@ -427,6 +433,8 @@ class Connection(asyncio.Protocol):
         self._reading = None
         self._queue.clear()
         if not self._lingers:
+            if self._place != NOWHERE and not self.transport.get_write_buffer_size():
+                self._handler.custody.end(self._place)
             self.transport.close()
             return
         # The peer may still be sending: a close with unread data would reset the connection and destroy the answer.

@@ -57,6 +57,14 @@ NOT_LOADED = Problem(
     "Try again soon.",
     headers=(("retry-after", "1"),),
 )
+#: Said by the agent, for a front that is no more.
+FRONT_DOWN = Problem(
+    503,
+    "front_down",
+    "The serving front ended before it answered; another one takes its place.",
+    "Send the request again.",
+    headers=(("retry-after", "1"),),
+)
 FULL = Problem(
     503,
     "too_many_connections",
