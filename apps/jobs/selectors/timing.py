@@ -16,8 +16,9 @@ from typing import Any
 from apps.jobs.models import Job, JobKind, JobStatus
 from apps.jobs.selectors.folders import PHASES_OF
 
-#: Seconds that both sides are given when the past phases are compared with their prediction: short ones tell little.
-DAMPING_S = 5.0
+#: What both sides are given when the phases so far are compared with their prediction: a share of the whole job and at
+#: least some seconds. Short phases tell little of long ones: a process that takes long to start does not train slowly.
+DAMPING, DAMPING_S = 0.1, 5.0
 
 
 @dataclass(frozen=True)
@@ -150,4 +151,5 @@ def _slowness(job: Job, predicted: Mapping[str, float], *, now: float) -> float:
         if whole > predicted[current] or (_looping(job) and entered[-1]["attempt"] == 1):
             took += whole
             expected += predicted[current]
-    return max(1.0, (took + DAMPING_S) / (expected + DAMPING_S))
+    damping = max(DAMPING_S, DAMPING * sum(predicted.values()))
+    return max(1.0, (took + damping) / (expected + damping))

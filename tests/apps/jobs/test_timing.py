@@ -173,6 +173,28 @@ def test_the_speed_of_a_phase_ends_with_it(ready: Any) -> None:
     assert "rows_per_s" not in job.progress_detail
 
 
+def test_a_resumed_job_does_not_take_its_preparations_for_its_loop(ready: Any) -> None:
+    job = jobs.running(ready.developer)
+    job.predicted = job.predicted | {"training_s": 300.0}
+    _fold(job, {"type": "progress", "fraction": 0.1, "step": 2, "steps": 849, "eta_s": 280.0, "rows_per_s": 60.0})
+    assert progressing.progress_facts(job)[0] == "Step 2 of 849"
+    _fold(job, {"type": "attempt", "t": 1.0})
+    _fold(job, {"type": "phase", "name": "training", "t": time.time()})
+    _fold(job, {"type": "progress", "fraction": 0.1, "eta_s": 14.0, "rows_per_s": 60.0})
+    assert progressing.progress_facts(job) == ["60.0 rows/s"]
+    assert (left_s(job) or 0.0) > 290.0
+
+
+def test_a_short_phase_that_was_slow_says_little_of_a_long_one(ready: Any) -> None:
+    job = jobs.running(ready.developer)
+    job.predicted = job.predicted | {"preparing_s": 0.5, "training_s": 300.0}
+    now = time.time()
+    whole = sum(predicted_phases(job).values())
+    left = left_s(at(job, "preparing", entered=now - 8.0), now=now)
+    assert left is not None
+    assert whole < left < 1.4 * whole
+
+
 def test_memory_and_disk_are_known_while_it_runs(ready: Any) -> None:
     job = jobs.running(ready.developer)
     for second, memory in ((0, 700_000_000), (2, 1_900_000_000), (4, 800_000_000)):
