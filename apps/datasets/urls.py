@@ -48,6 +48,6 @@ urlpatterns = [
     path(
         "datasets/<dataset_name:name>/<version_number:number>/download/",
         views.version_download,
-        name="version_download",
+        name="dataset_version_download",
     ),
 ]

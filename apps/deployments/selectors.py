@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -115,6 +115,12 @@ def _only_tried(endpoint: Endpoint) -> set[int | None]:
 def canary_open(endpoint: Endpoint) -> Canary | None:
     """The canary that is under way; None where there is none."""
     return canaries_of(endpoint).filter(finished_at=None).first()
+
+
+def canaries_open(endpoints: Collection[Endpoint]) -> dict[int, Canary]:
+    """The canaries under way on these endpoints, by the endpoint's primary key."""
+    rows = Canary.objects.filter(endpoint__in=endpoints, finished_at=None).order_by("pk")
+    return {canary.endpoint_id: canary for canary in rows}
 
 
 def canaries_of(endpoint: Endpoint) -> QuerySet[Canary]:

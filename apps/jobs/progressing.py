@@ -12,17 +12,17 @@ from django.utils.translation import gettext as _
 from apps.core.templatetags.ui import duration, size
 from apps.jobs.models import Job, JobKind, JobStatus
 from apps.jobs.presenting import PHASE_TITLES
-from apps.jobs.selectors.timing import left_s, phase_timeline, predicted_phases, worked_s
+from apps.jobs.selectors.timing import expected_phases, left_s, phase_timeline, predicted_phases, worked_s
 
 
 @dataclass(frozen=True)
 class Step:
-    """A phase; `predicted_s` is shown for those ahead, what it took for those that are over."""
+    """A phase; `expected_s` is shown for those ahead, what it took for those that are over."""
 
     title: str
     state: str
     seconds: float | None
-    predicted_s: float | None = None
+    expected_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Comparison:
     actual: str
     predicted_share: float
     actual_share: float
+    note: str = ""
 
 
 def ends_at(job: Job) -> datetime | None:
@@ -43,9 +44,9 @@ def ends_at(job: Job) -> datetime | None:
 
 def steps_of(job: Job) -> list[Step]:
     timeline = phase_timeline(job, now=time.time())
-    predicted = predicted_phases(job)
+    expected = expected_phases(job) if job.status == JobStatus.RUNNING else predicted_phases(job)
     return [
-        Step(str(PHASE_TITLES.get(item.name, item.name)), item.state, item.seconds, predicted.get(item.name))
+        Step(str(PHASE_TITLES.get(item.name, item.name)), item.state, item.seconds, expected.get(item.name))
         for item in timeline
     ]
 
@@ -79,9 +80,12 @@ def comparisons_of(job: Job) -> list[Comparison]:
         if predicted is None and measured is None:
             continue
         longest = max(predicted or 0, measured or 0) or 1
-        measured_text = text(measured)
+        measured_text, note = text(measured), ""
         if measured is not None and not JobStatus(job.status).is_final:
             measured_text = _("%(span)s so far") % {"span": measured_text}
+            left = left_s(job) if name == "seconds" else None
+            if left is not None:
+                note = _("At this pace about %(span)s in all") % {"span": duration(measured + left)}
         found.append(
             Comparison(
                 title,
@@ -89,6 +93,7 @@ def comparisons_of(job: Job) -> list[Comparison]:
                 measured_text,
                 round(100 * (predicted or 0) / longest, 1),
                 round(100 * (measured or 0) / longest, 1),
+                note,
             )
         )
     return found

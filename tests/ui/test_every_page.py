@@ -49,6 +49,8 @@ def team(transactional_db: None, settings: Any, tmp_path: Path, monkeypatch: pyt
     settings.BUNDLES_DIR.mkdir()
     made = team_make()
     data = dataset_make(made.workspace)
+    data.labels = ["card", "l" * 63]
+    data.save()
     base_model_make()
     parent = version_make(made.workspace, dataset_version=data)
     version_make(made.workspace, number=2, parent=parent, dataset_version=data)

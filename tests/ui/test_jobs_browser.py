@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -94,6 +95,38 @@ def test_a_running_job_lives(ready: Any, browser: Any, visit: Any) -> None:
     Job.objects.filter(pk=job.pk).update(status="cancelled", phase="")
     until(browser, "document.querySelector('#job-chip').textContent.includes('Cancelled')")
     assert "Retry from the start" in browser.find_element("id", "job-actions").text
+
+
+def test_a_phone_shows_every_step_and_texts_in_full_width(ready: Any, browser: Any, visit: Any) -> None:
+    row = {"text": "where is my card " * 6, "label": "c" * 40, "expected": "d" * 40, "score": 0.4}
+    told = {"rows": 2, "accuracy": 0.5, "labelled": 2, "labels": [{"label": "c" * 48, "rows": 2}]}
+    job = jobs.succeeded(ready.developer)
+    (jobs.folder_of(job) / "artifacts" / "predictions.json").write_text(
+        json.dumps(told | {"unsure": [row], "first": [row]})
+    )
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        visit(f"/jobs/{job.public_id}/")
+        ends = "[...document.querySelectorAll('.stepper li')].map(step => step.getBoundingClientRect().right)"
+        assert all(0 < end <= 390 for end in browser.execute_script(f"return {ends}"))
+        # The heads stay on a phone: one sorts by them.
+        first = "document.querySelector('.class-table tbody tr').cells[0].textContent"
+        head = browser.find_element("css selector", ".class-table [data-sort=text]")
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", head)
+        head.click()
+        assert browser.execute_script(f"return {first}") == "=1+1"
+        artifacts = job.progress_detail["artifacts"] | {"predictions": {"path": "artifacts/predictions.json"}}
+        detail = job.progress_detail | {"artifacts": artifacts}
+        Job.objects.filter(pk=job.pk).update(kind="predict", progress_detail=detail)
+        visit(f"/jobs/{job.public_id}/")
+        for table in browser.find_elements("css selector", "main table"):
+            cells = "return [...arguments[0].tBodies[0].rows].map(row => row.cells[0].getBoundingClientRect().width)"
+            assert min(browser.execute_script(cells, table)) > 250
+            assert browser.execute_script("return arguments[0].scrollWidth - innerWidth", table) <= 0
+        assert len(browser.find_elements("css selector", "main table.two-line")) == 4
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_nothing_overflows_on_a_phone(ready: Any, browser: Any, visit: Any) -> None:

@@ -11,6 +11,7 @@ from tests.apps.monitoring.requests.conftest import SamplesMake, home, host, ver
 from tests.apps.monitoring.requests.conftest import endpoint as endpoint
 from tests.apps.monitoring.requests.conftest import samples_make as samples_make
 from tests.personas import Team, team_make
+from tests.ui.test_every_page import PHONE
 from tests.ui.test_jobs_browser import until
 
 __all__ = ["home", "host", "version_make"]
@@ -38,3 +39,22 @@ def test_what_a_search_found_stays_open(browser: Any, live_server: Any, team: Te
     browser.find_element("css selector", "details.request > summary").click()
     until(browser, "document.querySelector('details.request').open")
     assert browser.execute_script("return window.asked") == 0
+
+
+def test_a_correction_fits_on_a_phone(browser: Any, live_server: Any, team: Team, samples_make: SamplesMake) -> None:
+    samples_make({"text": "where is my card"})
+    session = team.developer.browser().cookies[django_settings.SESSION_COOKIE_NAME].value
+    cookie = {"name": django_settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}
+    browser.execute_cdp_cmd("Network.setCookie", cookie)
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    try:
+        browser.get(f"{live_server.url}/endpoints/intents/requests")
+        browser.execute_script("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+        # A list is as wide as its longest class, chosen or not.
+        browser.execute_script(
+            "document.querySelector('.feedback-more option').textContent = arguments[0]", "balance_not_updated_" * 3
+        )
+        assert browser.execute_script("return document.querySelector('.feedback-more select').offsetWidth") > 100
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= PHONE["width"]
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -5,6 +5,7 @@ A number that is not there is a dash, also the empty text that a template gives 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -78,6 +79,28 @@ def chip(status: str, label: str = "") -> SafeString:
     tone = _TONES.get(str(status), "")
     text = label or str(status).replace("_", " ").capitalize()
     return format_html('<span class="chip{}">{}</span>', f" chip-{tone}" if tone else "", text)
+
+
+#: Of a sparkline, in its own units: it is stretched to what its style sheet gives it.
+_SPARK_WIDTH, _SPARK_HEIGHT = 100, 24
+
+
+@register.simple_tag
+def sparkline(values: Sequence[float], text: str) -> SafeString:
+    """A small line over an area, from zero to the largest value; `text` says what it shows."""
+    highest, steps = max(values, default=0) or 1, max(1, len(values) - 1)
+    # A line at the very edge would lose half of its width.
+    room = _SPARK_HEIGHT - 2
+    points = [(_SPARK_WIDTH * i / steps, 1 + room * (1 - value / highest)) for i, value in enumerate(values)]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return format_html(
+        '<svg class="spark" viewBox="0 0 {0} {1}" preserveAspectRatio="none" role="img" aria-label="{2}">'
+        '<title>{2}</title><polygon points="0,{1} {3} {0},{1}"/><polyline points="{3}"/></svg>',
+        _SPARK_WIDTH,
+        _SPARK_HEIGHT,
+        text,
+        line,
+    )
 
 
 @register.simple_tag(takes_context=True)

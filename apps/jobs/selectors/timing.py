@@ -16,8 +16,9 @@ from typing import Any
 from apps.jobs.models import Job, JobKind, JobStatus
 from apps.jobs.selectors.folders import PHASES_OF
 
-#: Seconds that both sides are given when the past phases are compared with their prediction: short ones tell little.
-DAMPING_S = 5.0
+#: What both sides are given when the phases so far are compared with their prediction: a share of the whole job and at
+#: least some seconds. Short phases tell little of long ones: a process that takes long to start does not train slowly.
+DAMPING, DAMPING_S = 0.1, 5.0
 
 
 @dataclass(frozen=True)
@@ -91,27 +92,51 @@ def predicted_phases(job: Job) -> Mapping[str, float]:
     return {name: float(job.predicted[phase_key(name)]) for name in names if phase_key(name) in job.predicted}
 
 
+def expected_phases(job: Job, *, now: float | None = None) -> Mapping[str, float]:
+    """`predicted_phases` of a running job as they are to be expected on a host that is as slow as it showed itself."""
+    predicted = predicted_phases(job)
+    slowness = _slowness(job, predicted, now=time.time() if now is None else now)
+    return {name: seconds * slowness for name, seconds in predicted.items()}
+
+
 def left_s(job: Job, *, now: float | None = None) -> float | None:
     """Seconds until the running job ends: the rest of its phase and all phases after it. None where nobody can say."""
     if job.status != JobStatus.RUNNING:
         return None
-    predicted, detail = predicted_phases(job), job.progress_detail
-    told = detail.get("eta_s")
-    names = PHASES_OF[JobKind(job.kind)]
-    current = job.phase if job.phase in names and job.phase != "queued" else names[1]
-    if told is None and current not in predicted:
+    now = time.time() if now is None else now
+    expected, told, current = expected_phases(job, now=now), job.progress_detail.get("eta_s"), _current(job)
+    if told is None and current not in expected:
         return None
-    ahead = sum(predicted.get(name, 0.0) for name in names[names.index(current) + 1 :]) * _slowness(job, predicted)
-    entered = [phase["at"] for phase in detail.get("phases", []) if phase["name"] == current]
-    spent = max(0.0, (time.time() if now is None else now) - entered[-1]) if entered else 0.0
-    rest = max(0.0, predicted.get(current, 0.0) - spent)
-    # A loop that counts its steps knows better than any prediction; what comes before it in its phase does not.
-    looping = told is not None and detail.get("steps") and current in ("training", "predicting")
-    return round((float(told) if looping else max(float(told or 0.0), rest)) + ahead, 1)
+    names = PHASES_OF[JobKind(job.kind)]
+    ahead = sum(expected.get(name, 0.0) for name in names[names.index(current) + 1 :])
+    if _looping(job):
+        return round(float(told) + ahead, 1)
+    rest = max(0.0, expected.get(current, 0.0) - _spent_s(job, now))
+    return round(max(float(told or 0.0), rest) + ahead, 1)
 
 
-def _slowness(job: Job, predicted: Mapping[str, float]) -> float:
-    """How much longer than predicted the finished phases of this attempt took, at least 1: a busy host stays busy."""
+def _current(job: Job) -> str:
+    names = PHASES_OF[JobKind(job.kind)]
+    return job.phase if job.phase in names and job.phase != "queued" else names[1]
+
+
+def _looping(job: Job) -> bool:
+    """A loop that counts its steps knows better than any prediction; what comes before it in its phase does not."""
+    detail = job.progress_detail
+    return detail.get("eta_s") is not None and bool(detail.get("steps")) and _current(job) in ("training", "predicting")
+
+
+def _spent_s(job: Job, now: float) -> float:
+    """Seconds since the present phase was entered last."""
+    entered = [phase["at"] for phase in job.progress_detail.get("phases", []) if phase["name"] == _current(job)]
+    return max(0.0, now - entered[-1]) if entered else 0.0
+
+
+def _slowness(job: Job, predicted: Mapping[str, float], *, now: float) -> float:
+    """How much longer than predicted the phases of this attempt take, at least 1: a busy host stays busy.
+
+    Those that are over count, and the present one: by its loop's word, else once it has overrun.
+    """
     entered = job.progress_detail.get("phases", [])
     took = expected = 0.0
     for phase, following in pairwise(entered):
@@ -119,4 +144,12 @@ def _slowness(job: Job, predicted: Mapping[str, float]) -> float:
         if phase["attempt"] == following["attempt"] == entered[-1]["attempt"] and phase["name"] in predicted:
             took += max(0.0, following["at"] - phase["at"])
             expected += predicted[phase["name"]]
-    return max(1.0, (took + DAMPING_S) / (expected + DAMPING_S))
+    current = _current(job)
+    if entered and current in predicted:
+        whole = _spent_s(job, now) + (float(job.progress_detail["eta_s"]) if _looping(job) else 0.0)
+        # What a resumed loop does not repeat says nothing of the host's speed.
+        if whole > predicted[current] or (_looping(job) and entered[-1]["attempt"] == 1):
+            took += whole
+            expected += predicted[current]
+    damping = max(DAMPING_S, DAMPING * sum(predicted.values()))
+    return max(1.0, (took + damping) / (expected + damping))

@@ -69,6 +69,10 @@ def job_mirrored(*, job: Job, owner: str, run_id: str, offset: int) -> None:
     _save(job, owner, "mlflow_run_id", "mlflow_offset")
 
 
+#: Where a loop is, as its progress tells it.
+_POSITION = ("step", "steps", "epoch", "epochs", "rows_per_s", "eta_s")
+
+
 def _save(job: Job, owner: str, *names: str) -> None:
     values = {name: getattr(job, name) for name in names}
     if not Job.objects.filter(pk=job.pk, status=JobStatus.RUNNING, lease_owner=owner).update(**values):
@@ -79,7 +83,9 @@ def _fold(job: Job, event: Mapping[str, Any]) -> None:
     detail = job.progress_detail
     match event["type"]:
         case "attempt":
-            detail.pop("eta_s", None)
+            # What a resumed job does before its loop tells time left of its own, which is not the loop's.
+            for name in _POSITION:
+                detail.pop(name, None)
         case "usage":
             peak = max(event["peak_memory_bytes"], job.actual.get("memory_bytes", 0))
             job.actual = job.actual | {"memory_bytes": peak, "disk_bytes": event["disk_bytes"]}
@@ -91,8 +97,7 @@ def _fold(job: Job, event: Mapping[str, Any]) -> None:
             job.progress_detail = phase_entered(detail, job.phase, at=event["t"], attempt=job.attempt)
         case "progress":
             job.progress = float(event["fraction"])
-            names = ("step", "steps", "epoch", "epochs", "rows_per_s", "eta_s")
-            detail.update({name: event[name] for name in names if event.get(name) is not None})
+            detail.update({name: event[name] for name in _POSITION if event.get(name) is not None})
         case "metrics" if event["split"] != "train":
             job.metrics = job.metrics | event["values"]
             job.metrics_split = str(event["split"])[:10]

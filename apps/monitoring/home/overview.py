@@ -19,11 +19,14 @@ from apps.accounts.models import Workspace
 from apps.datasets.models import Dataset, DatasetVersion, VersionStatus
 from apps.deployments import selectors as deployments
 from apps.deployments.backend import serving_backend
-from apps.deployments.models import CanaryStatus, Endpoint, EndpointStatus, Revision, RevisionStatus
+from apps.deployments.models import Canary, CanaryStatus, Endpoint, EndpointStatus, Revision, RevisionStatus
 from apps.jobs.models import Job, JobKind, JobStatus
 from apps.jobs.selectors.records import ACTIVE, job_counts
+from apps.monitoring.models import HOUR_S, TrafficStat
+from apps.monitoring.traffic import LastHour
 from apps.registry.models import ModelVersion, RegisteredModel
-from modelkit.serving.plan import EndpointCounters, ObservedSet
+from modelkit.serving.plan import ObservedSet
+from modelkit.serving.tally import Tally
 
 _WEEK = timedelta(days=7)
 
@@ -79,17 +82,29 @@ class Start:
 
 @dataclass(frozen=True)
 class EndpointRow:
+    """An endpoint and what it was asked in the last hour: `tally` in sum, `per_minute` how many requests."""
+
     endpoint: Endpoint
     address: str
     serves: list[str]
-    counters: EndpointCounters | None
     chips: list[Chip]
+    tally: Tally
+    per_minute: list[int]
+
+    @property
+    def p95_ms(self) -> float | None:
+        return self.tally.quantile_ms(0.95)
 
     @property
     def error_share(self) -> float | None:
-        if self.counters is None or not self.counters.requests:
-            return None
-        return self.counters.errors / self.counters.requests
+        return self.tally.errors / self.tally.requests if self.tally.requests else None
+
+    @property
+    def spark_text(self) -> str:
+        """What the small chart shows, for those who do not see it."""
+        busiest = max(self.per_minute, default=0)
+        text = ngettext("at most %(n)s request a minute", "at most %(n)s requests a minute", busiest)
+        return text % {"n": f"{busiest:,}"}
 
 
 def address(name: str, *args: object, **query: str) -> str:
@@ -118,9 +133,9 @@ def problems_of(version: DatasetVersion) -> list[Mapping[str, object]]:
     return [check for check in version.checks if check.get("severity") in {"warn", "fail"}]
 
 
-def stages_of(workspace: Workspace) -> list[Stage]:
+def stages_of(workspace: Workspace, hour: LastHour) -> list[Stage]:
     """The four parts of the pipeline in their order."""
-    return [_datasets(workspace), _jobs(workspace), _models(workspace), _endpoints(workspace)]
+    return [_datasets(workspace), _jobs(workspace), _models(workspace), _endpoints(workspace, hour)]
 
 
 def _datasets(workspace: Workspace) -> Stage:
@@ -174,11 +189,8 @@ def _models(workspace: Workspace) -> Stage:
     return Stage(address("model_list"), _("Models"), "models", count, note, _kept(chips))
 
 
-def _endpoints(workspace: Workspace) -> Stage:
+def _endpoints(workspace: Workspace, hour: LastHour) -> Stage:
     states = Counter(Endpoint.objects.filter(workspace=workspace).values_list("status", flat=True))
-    observed = observed_now()
-    counters = [found for found in (observed.counters if observed else ()) if found.workspace == workspace.public_id]
-    requests = sum(found.requests for found in counters)
     chips = [
         _chip("live", _("%(n)d live"), states[EndpointStatus.LIVE]),
         _chip("degraded", _("%(n)d degraded"), states[EndpointStatus.DEGRADED]),
@@ -186,7 +198,8 @@ def _endpoints(workspace: Workspace) -> Stage:
         _chip("running", _("%(n)d starting"), states[EndpointStatus.PENDING]),
         _chip("stopped", _("%(n)d stopped"), states[EndpointStatus.STOPPED]),
     ]
-    note = ngettext("%(n)s request answered", "%(n)s requests answered", requests) % {"n": f"{requests:,}"}
+    note = ngettext("%(n)s request in the last hour", "%(n)s requests in the last hour", hour.requests)
+    note %= {"n": f"{hour.requests:,}"}
     return Stage(address("endpoint_list"), _("Endpoints"), "rocket", sum(states.values()), note, _kept(chips))
 
 
@@ -198,25 +211,30 @@ def _kept(chips: list[Chip | None]) -> list[Chip]:
     return [chip for chip in chips if chip is not None]
 
 
-def endpoint_rows(workspace: Workspace, *, limit: int = 6) -> list[EndpointRow]:
-    """Endpoints with the versions they serve and what the front counted; running ones first."""
-    observed = observed_now() or ObservedSet()
+def endpoints_shown(workspace: Workspace, *, limit: int = 6) -> list[Endpoint]:
+    """The endpoints that the page has room for; running ones first."""
+    return list(deployments.endpoints_of(workspace).order_by("-running", "-pk")[:limit])
+
+
+def endpoint_rows(endpoints: list[Endpoint], hour: LastHour) -> list[EndpointRow]:
+    """Endpoints with the versions they serve and what they were asked, as `hour` has it."""
+    canaries = deployments.canaries_open(endpoints)
     rows = []
-    for endpoint in deployments.endpoints_of(workspace).order_by("-running", "-pk")[:limit]:
+    for endpoint in endpoints:
         shares = [revision for revision in endpoint.revisions.all() if revision.weight]
         serves = [f"{revision.model_version.ref} {revision.weight} %" for revision in shares]
-        counters = deployments.counters_of(endpoint, observed)
-        rows.append(EndpointRow(endpoint, endpoint.get_absolute_url(), serves, counters, _special(endpoint, shares)))
+        chips = _special(canaries.get(endpoint.pk), shares)
+        total, per_minute = hour.total(endpoint.pk), hour.per_minute(endpoint.pk)
+        rows.append(EndpointRow(endpoint, endpoint.get_absolute_url(), serves, chips, total, per_minute))
     return rows
 
 
-def _special(endpoint: Endpoint, shares: list[Revision]) -> list[Chip]:
+def _special(canary: Canary | None, shares: list[Revision]) -> list[Chip]:
     """What its status does not tell: that a canary is under way, that it sleeps until it is asked."""
-    canary = deployments.canary_open(endpoint) if len(shares) > 1 else None
     asleep = bool(shares) and all(revision.status == RevisionStatus.ASLEEP for revision in shares)
     return _kept(
         [
-            Chip("running", str(CanaryStatus(canary.status).label)) if canary else None,
+            Chip("running", str(CanaryStatus(canary.status).label)) if canary and len(shares) > 1 else None,
             Chip("asleep", str(RevisionStatus.ASLEEP.label)) if asleep else None,
         ]
     )
@@ -255,13 +273,15 @@ def start_of(workspace: Workspace) -> Start:
 
 
 def _called(workspace: Workspace) -> bool:
-    """Whether an endpoint ever answered. The front counts from its own start, hence what was seen is remembered."""
+    """Whether an endpoint was ever asked. What was seen is remembered: its figures go with an endpoint."""
     key = f"home-called-{workspace.public_id}"
     if cache.get(key):
         return True
     observed = observed_now()
     counters = observed.counters if observed else ()
-    if not any(found.requests for found in counters if found.workspace == workspace.public_id):
+    counted = any(found.requests for found in counters if found.workspace == workspace.public_id)
+    # The front counts from its own start.
+    if not counted and not TrafficStat.objects.filter(endpoint__workspace=workspace, span_s=HOUR_S).exists():
         return False
     cache.set(key, True, timeout=None)
     return True

@@ -19,8 +19,9 @@ from apps.jobs.selectors.choices import slots_now
 from apps.monitoring.health import health
 from apps.monitoring.home.attention import attention_of
 from apps.monitoring.home.happenings import happenings_of
-from apps.monitoring.home.overview import address, endpoint_rows, stages_of, start_of
+from apps.monitoring.home.overview import address, endpoint_rows, endpoints_shown, stages_of, start_of
 from apps.monitoring.home.search import search
+from apps.monitoring.traffic import last_hour
 
 _ACTIVE_SHOWN = 6
 _HIDE_FOR_S = 365 * 24 * 3600
@@ -87,11 +88,13 @@ def search_page(request: HttpRequest) -> HttpResponse:
 
 def _live(by: Identity) -> dict[str, Any]:
     active = list(records.job_list(workspace=by.workspace, status="active").order_by("-status", "pk")[:_ACTIVE_SHOWN])
+    endpoints = endpoints_shown(by.workspace)
+    hour = last_hour(by.workspace, endpoints)
     return {
-        "stages": stages_of(by.workspace),
+        "stages": stages_of(by.workspace, hour),
         "rows": presenting.rows_of(active),
         "slots": slots_now(),
-        "endpoints": endpoint_rows(by.workspace),
+        "endpoints": endpoint_rows(endpoints, hour),
     }
 
 

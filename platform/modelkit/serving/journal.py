@@ -115,11 +115,11 @@ def files(folder: Path) -> list[Path]:
 
 
 def read(
-    path: Path, offset: int, *, limit_bytes: int = 1_000_000, about: tuple[str, str] | None = None
+    path: Path, offset: int, *, limit_bytes: int = 1_000_000, about: tuple[str, ...] | None = None
 ) -> tuple[list[Slice], int]:
     """Whole lines from `offset` on, about `limit_bytes` of them, and where to go on. A damaged line is passed over.
 
-    With `about` only those of this workspace and endpoint. Raises FileNotFoundError.
+    With `about` only those of this workspace, or of this workspace and endpoint. Raises FileNotFoundError.
     """
     with path.open("rb") as file:
         file.seek(offset)
@@ -140,14 +140,17 @@ def since(folder: Path, moment: float, *, about: tuple[str, str]) -> Iterator[Sl
     for path in files(folder):
         try:
             if path.stat().st_mtime >= moment:
-                slices, _ = read(path, _offset_of(path, moment), limit_bytes=MAX_FILE_BYTES, about=about)
+                slices, _ = read(path, offset_of(path, moment), limit_bytes=MAX_FILE_BYTES, about=about)
                 yield from (part for part in slices if part.at >= moment)
         except FileNotFoundError:
             continue
 
 
-def _offset_of(path: Path, moment: float) -> int:
-    """Where a line begins that is not later than the first of `moment`: lines are in the order of time."""
+def offset_of(path: Path, moment: float) -> int:
+    """Where a line begins that is not later than the first of `moment`: lines are in the order of time.
+
+    Raises FileNotFoundError.
+    """
     size, back = _size(path), 64_000
     with path.open("rb") as file:
         while back < size:
@@ -161,9 +164,10 @@ def _offset_of(path: Path, moment: float) -> int:
     return 0
 
 
-def _mark(workspace: str, endpoint: str) -> bytes:
-    """What the line of each slice of an endpoint contains, so that the others need not be read."""
-    return orjson.dumps({"workspace": workspace, "endpoint": endpoint})[1:-1]
+def _mark(workspace: str, endpoint: str | None = None) -> bytes:
+    """What the line of each slice of a workspace or an endpoint contains, so that the others need not be read."""
+    named = {"workspace": workspace} if endpoint is None else {"workspace": workspace, "endpoint": endpoint}
+    return orjson.dumps(named)[1:-1]
 
 
 def is_complete(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -47,6 +48,11 @@ def test_a_file_becomes_a_dataset_named_after_it(uploads: Uploads, team: Team, t
         page = browser.get(f"/datasets/bank-tickets-2024/1/?tab={tab}")
         assert page.status_code == 200
         assert b'aria-current="page"' in page.content
+    link = re.search(r'href="([^"]*download[^"]*)"', browser.get("/datasets/bank-tickets-2024/1/").content.decode())
+    assert link is not None
+    original = browser.get(link[1])
+    assert original.status_code == 200
+    assert b"".join(original) == tickets().encode()
     fragment = browser.get("/datasets/bank-tickets-2024/1/?tab=rows&search=euros", headers={"HX-Request": "true"})
     assert b"<html" not in fragment.content
     assert b"Please give me back" in fragment.content

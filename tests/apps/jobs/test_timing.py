@@ -31,11 +31,12 @@ def test_time_left_counts_the_phases_ahead(ready: Any) -> None:
     assert set(phases) == {"preparing", "loading", "training", "evaluating", "exporting", "parity", "publishing"}
     assert sum(phases.values()) == pytest.approx(job.predicted["seconds"], rel=0.05)
     after = sum(phases[name] for name in ("evaluating", "exporting", "parity", "publishing"))
+    job.predicted = job.predicted | {"training_s": 90.0}
     looping = at(job, "training", entered=100.0, eta_s=40.0, steps=10)
     assert left_s(looping, now=150.0) == pytest.approx(40.0 + after, abs=0.1)
     # Before the loop counts steps, the prediction of the phase stands.
     early = at(job, "training", entered=100.0, eta_s=0.1)
-    assert left_s(early, now=100.0) == pytest.approx(phases["training"] + after, abs=0.1)
+    assert left_s(early, now=100.0) == pytest.approx(90.0 + after, abs=0.1)
     last = at(job, "publishing", entered=100.0)
     assert left_s(last, now=1000.0) == 0.0
 
@@ -51,7 +52,45 @@ def test_a_busy_host_is_expected_to_stay_busy(ready: Any) -> None:
     assert slow > 2 * ahead
     # The wait between two attempts is no work.
     job.progress_detail["phases"][0]["attempt"] = 0
-    assert left_s(job, now=5000.0) == pytest.approx(ahead, abs=0.1)
+    assert left_s(job, now=1000.0) == pytest.approx(predicted_phases(job)["evaluating"] + ahead, abs=0.1)
+
+
+def test_a_loop_slower_than_predicted_corrects_all_that_the_page_says(ready: Any) -> None:
+    job = jobs.running(ready.developer)
+    now = time.time()
+    predicted = predicted_phases(job)
+    after = ("evaluating", "exporting", "parity", "publishing")
+    # Half of the loop took twice what was predicted for all of it: the whole takes four times as long.
+    whole = 4 * max(100.0, predicted["training"])
+    job.predicted = job.predicted | {"training_s": whole / 4}
+    slow = at(job, "training", entered=now - whole / 2, eta_s=whole / 2, steps=10)
+    ahead = sum(predicted[name] for name in after)
+    left = left_s(slow, now=now)
+    assert left is not None
+    assert 3.5 * ahead < left - whole / 2 < 4 * ahead
+    shown = {step.title: step.expected_s or 0.0 for step in progressing.steps_of(slow) if step.state == "ahead"}
+    assert sum(shown.values()) == pytest.approx(left - whole / 2, rel=0.02)
+    time_line = next(item for item in progressing.comparisons_of(slow) if item.title == "Time, whole job")
+    whole_s = (worked_s(slow) or 0.0) + (left_s(slow) or 0.0)
+    assert time_line.note == f"At this pace about {duration(whole_s)} in all"
+    # One that is resumed has less to do than was predicted, on the same host.
+    slow.progress_detail["phases"] = [
+        {"name": "loading", "at": now - 301.0, "attempt": 2},
+        {"name": "training", "at": now - 1.0, "attempt": 2},
+    ]
+    slow.progress_detail["eta_s"] = 1.0
+    assert (left_s(slow, now=now) or 0.0) > 5 * ahead
+
+
+def test_a_phase_that_overran_without_a_word_tells_of_those_after_it(ready: Any) -> None:
+    job = jobs.running(ready.developer)
+    predicted = predicted_phases(job)
+    ahead = sum(predicted[name] for name in ("parity", "publishing"))
+    exporting = at(job, "exporting", entered=1000.0)
+    assert left_s(exporting, now=1000.0) == pytest.approx(predicted["exporting"] + ahead, abs=0.1)
+    overran = left_s(exporting, now=1000.0 + 3 * predicted["exporting"] + 30.0)
+    assert overran is not None
+    assert overran > 2 * ahead
 
 
 def test_a_job_without_predictions_and_without_word_says_nothing(ready: Any) -> None:
@@ -134,6 +173,28 @@ def test_the_speed_of_a_phase_ends_with_it(ready: Any) -> None:
     assert "rows_per_s" not in job.progress_detail
 
 
+def test_a_resumed_job_does_not_take_its_preparations_for_its_loop(ready: Any) -> None:
+    job = jobs.running(ready.developer)
+    job.predicted = job.predicted | {"training_s": 300.0}
+    _fold(job, {"type": "progress", "fraction": 0.1, "step": 2, "steps": 849, "eta_s": 280.0, "rows_per_s": 60.0})
+    assert progressing.progress_facts(job)[0] == "Step 2 of 849"
+    _fold(job, {"type": "attempt", "t": 1.0})
+    _fold(job, {"type": "phase", "name": "training", "t": time.time()})
+    _fold(job, {"type": "progress", "fraction": 0.1, "eta_s": 14.0, "rows_per_s": 60.0})
+    assert progressing.progress_facts(job) == ["60.0 rows/s"]
+    assert (left_s(job) or 0.0) > 290.0
+
+
+def test_a_short_phase_that_was_slow_says_little_of_a_long_one(ready: Any) -> None:
+    job = jobs.running(ready.developer)
+    job.predicted = job.predicted | {"preparing_s": 0.5, "training_s": 300.0}
+    now = time.time()
+    whole = sum(predicted_phases(job).values())
+    left = left_s(at(job, "preparing", entered=now - 8.0), now=now)
+    assert left is not None
+    assert whole < left < 1.4 * whole
+
+
 def test_memory_and_disk_are_known_while_it_runs(ready: Any) -> None:
     job = jobs.running(ready.developer)
     for second, memory in ((0, 700_000_000), (2, 1_900_000_000), (4, 800_000_000)):
@@ -156,5 +217,5 @@ def test_the_stepper_says_how_long_the_phases_ahead_take(ready: Any) -> None:
     page = ready.viewer.browser().get(f"/jobs/{job.public_id}/").content.decode()
     ahead = [step for step in progressing.steps_of(job) if step.state == "ahead"]
     assert ahead
-    assert all(step.predicted_s for step in ahead)
+    assert all(step.expected_s for step in ahead)
     assert page.count("<strong>Exporting</strong>about ") == 1

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from apps.accounts.models import Workspace
+from apps.core.templatetags.ui import sparkline
 from apps.datasets.models import Dataset, DatasetVersion, DatasetVersionTransition, VersionStatus
 from apps.deployments.models import Canary, Endpoint, EndpointStatus, Revision, RevisionStatus, TimelineEntry
 from apps.jobs.models import Job, JobKind, JobStatus, JobTransition
 from apps.monitoring.home import attention, overview, search
+from apps.monitoring.importing import traffic_import
+from apps.monitoring.traffic import last_hour
+from modelkit.serving import journal
+from modelkit.serving.journal import Journal
+from tests.apps.monitoring.factory import endpoint_make, slice_of
 from tests.apps.registry.factory import dataset_make, version_make
 from tests.personas import Team
 
@@ -22,6 +31,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _bundles(settings: Any, tmp_path: Path) -> None:
+    settings.HOME = tmp_path
     settings.BUNDLES_DIR = tmp_path / "bundles"
     settings.BUNDLES_DIR.mkdir()
 
@@ -99,7 +109,7 @@ def test_the_pipeline_counts_this_workspace_only(team: Team) -> None:
     job_make(team.workspace)
     dataset_make(team.outsider.identity.workspace, "secret")
     job_make(team.outsider.identity.workspace)
-    counts = [stage.count for stage in overview.stages_of(team.workspace)]
+    counts = [stage.count for stage in overview.stages_of(team.workspace, last_hour(team.workspace, []))]
     assert counts == [1, 1, 1, 0]
     page = team.viewer.browser().get("/").content.decode()
     assert "secret" not in page
@@ -179,11 +189,137 @@ def test_a_canary_and_sleep_stand_beside_the_state_of_an_endpoint(team: Team) ->
     )
     Canary.objects.create(endpoint=canary, revision=risen, stable=stable, steps=[5, 100], step_s=300)
     asleep.revisions.update(status=RevisionStatus.ASLEEP)
-    rows = {row.endpoint.name: [chip.text for chip in row.chips] for row in overview.endpoint_rows(team.workspace)}
+    shown = overview.endpoints_shown(team.workspace)
+    found = overview.endpoint_rows(shown, last_hour(team.workspace, shown))
+    rows = {row.endpoint.name: [chip.text for chip in row.chips] for row in found}
     assert rows == {"new": ["Ramping"], "idle": ["Asleep"]}
     page = team.viewer.browser().get("/home/live", headers={"HX-Request": "true"}).content.decode()
     assert ">Ramping<" in page
     assert ">Asleep<" in page
+
+
+# --- what endpoints were asked in the last hour ---
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the front writes its figures."""
+    return tmp_path / "serving" / "figures"
+
+
+def minute(ago: int) -> int:
+    return int(time.time()) // 60 * 60 - ago * 60
+
+
+def row_of(endpoint: Endpoint) -> overview.EndpointRow:
+    (row,) = overview.endpoint_rows([endpoint], last_hour(endpoint.workspace, [endpoint]))
+    return row
+
+
+def live_part(team: Team) -> str:
+    page: str = team.viewer.browser().get("/home/live", headers={"HX-Request": "true"}).content.decode()
+    return page
+
+
+def test_an_endpoint_has_its_last_hour_from_rows_and_from_what_no_worker_has_read_yet(team: Team, folder: Path) -> None:
+    endpoint, front = endpoint_make(team.workspace), Journal(folder)
+    front.write([slice_of(endpoint, minute(61)), slice_of(endpoint, minute(60) + 55, answered=5)])
+    front.write([slice_of(endpoint, minute(30), answered=1200, failed=300, latency_ms=8.0)])
+    traffic_import()
+    front.write([slice_of(endpoint, minute(30) + 5, revision=2, answered=100)])
+    row = row_of(endpoint)
+    assert row.tally.requests == 1605
+    assert row.per_minute == [5, *[0] * 29, 1600, *[0] * 30]
+    assert row.error_share == 300 / 1605
+    assert row.p95_ms is not None
+    assert 7.5 < row.p95_ms <= 10
+    page = live_part(team)
+    assert 'aria-label="at most 1,600 requests a minute"' in page
+    assert "1,605 requests in the last hour" in page
+    assert "style=" not in page.partition('<svg class="spark"')[2].partition("</svg>")[0]
+
+
+def test_the_line_reaches_its_top_where_most_was_asked_and_the_ground_where_nothing_was() -> None:
+    drawn = sparkline([0, 4, 2], "at most <4>")
+    assert '<polyline points="0.0,23.0 50.0,1.0 100.0,12.0"/>' in drawn
+    assert 'aria-label="at most &lt;4&gt;"' in drawn
+
+
+def test_the_minute_that_goes_on_is_no_fall_of_the_line(team: Team, folder: Path) -> None:
+    endpoint, front = endpoint_make(team.workspace), Journal(folder)
+    front.write([slice_of(endpoint, minute(1), answered=9), slice_of(endpoint, minute(0), answered=8)])
+    assert row_of(endpoint).per_minute == [*[0] * 59, 9]
+    assert row_of(endpoint).tally.requests == 17
+    front.write([slice_of(endpoint, minute(0), answered=1)])
+    assert row_of(endpoint).per_minute == [*[0] * 59, 9, 9]
+
+
+def test_figures_need_no_front_that_runs(team: Team, folder: Path) -> None:
+    endpoint = endpoint_make(team.workspace)
+    dataset_make(team.workspace)
+    Journal(folder).write([slice_of(endpoint, minute(20), answered=7)])
+    assert overview.observed_now() is None
+    assert titles_done(team.workspace)[6] is False
+    traffic_import()
+    assert row_of(endpoint).tally.requests == 7
+    assert titles_done(team.workspace)[6] is True
+
+
+def test_an_endpoint_without_requests_says_so_instead_of_a_line(team: Team) -> None:
+    endpoint_make(team.workspace)
+    page = live_part(team)
+    assert "no requests" in page
+    assert "<polyline" not in page
+
+
+def test_what_a_gone_endpoint_of_the_name_or_another_workspace_was_asked_is_not_counted(
+    team: Team, folder: Path
+) -> None:
+    endpoint = endpoint_make(team.workspace)
+    theirs = Endpoint.objects.create(
+        workspace=team.outsider.identity.workspace, name=endpoint.name, task="text_classification"
+    )
+    Endpoint.objects.filter(pk=endpoint.pk).update(created_at=timezone.now() - timedelta(minutes=10))
+    endpoint.refresh_from_db()
+    Journal(folder).write(
+        [slice_of(endpoint, minute(15)), slice_of(theirs, minute(5)), slice_of(endpoint, minute(5), answered=2)]
+    )
+    assert row_of(endpoint).tally.requests == 2
+    assert last_hour(team.workspace, []).requests == 2
+
+
+def test_many_endpoints_cost_no_more_queries_and_files_than_one(
+    team: Team, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Path] = []
+    read = journal.read
+
+    def counted(path: Path, *args: Any, **options: Any) -> Any:
+        reads.append(path)
+        return read(path, *args, **options)
+
+    def cost() -> tuple[int, int]:
+        reads.clear()
+        with CaptureQueriesContext(connection) as queries:
+            shown = overview.endpoints_shown(team.workspace)
+            overview.endpoint_rows(shown, last_hour(team.workspace, shown))
+        return len(queries), len(reads)
+
+    monkeypatch.setattr(journal, "read", counted)
+    first = endpoint_make(team.workspace)
+    front = Journal(folder)
+    front.write([slice_of(first, minute(9))])
+    traffic_import()
+    front.write([slice_of(first, minute(3))])
+    one = cost()
+    model = first.revisions.get().model_version
+    for name in "abcde":
+        endpoint = Endpoint.objects.create(workspace=team.workspace, name=name, task="text_classification")
+        for number, weight in ((1, 60), (2, 40)):
+            Revision.objects.create(endpoint=endpoint, number=number, model_version=model, weight=weight)
+        front.write([slice_of(endpoint, minute(0))])
+    assert cost() == one
+    assert one[1] == 1
 
 
 def test_the_live_part_holds_pipeline_jobs_and_endpoints(team: Team) -> None:

@@ -146,4 +146,4 @@ def test_since_reads_one_endpoint_and_no_more_than_it_must(tmp_path: Path) -> No
     assert [part.at for part in journal.since(tmp_path, 4900, about=("ws1", "intents"))] == list(range(4900, 5000, 5))
     assert list(journal.since(tmp_path, 0, about=("ws2", "intents"))) == []
     assert len(list(journal.since(tmp_path, 0, about=("ws1", "intents")))) == 1000
-    assert 0 < journal._offset_of(path, 4900) < path.stat().st_size
+    assert 0 < journal.offset_of(path, 4900) < path.stat().st_size
