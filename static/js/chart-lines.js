@@ -24,6 +24,8 @@ function bestOf(points, rule) {
 export function lines(figure, colours, titled) {
   const suffix = figure.percent ? " %" : "";
   const last = figure.x_max || Math.max(...figure.series.flatMap((line) => line.points.map((point) => point[0])));
+  const middle = ((figure.x_min ?? 0) + last) / 2;
+  const named = [];
   const series = [];
   for (const line of figure.series) {
     const colour = colourOf(line.role, colours);
@@ -39,7 +41,9 @@ export function lines(figure, colours, titled) {
         z: 1,
       });
     }
-    const best = line.role === "validation" && figure.best && bestOf(line.points, figure.best);
+    const best =
+      line.role === "validation" && figure.best && line.points.length > 1 && bestOf(line.points, figure.best);
+    if (best) named.push(best);
     series.push({
       name: line.name,
       type: "line",
@@ -51,7 +55,7 @@ export function lines(figure, colours, titled) {
       itemStyle: { color: colour },
       z: line.role === "validation" ? 3 : 2,
       markPoint:
-        best && line.points.length > 1
+        best
           ? {
               symbol: "circle",
               symbolSize: 9,
@@ -78,7 +82,12 @@ export function lines(figure, colours, titled) {
       symbol: "none",
       silent: true,
       lineStyle: { type: "dashed", color: colours.reference },
-      label: { color: colours.reference, fontSize: 11, position: "insideStartTop" },
+      label: {
+        color: colours.reference,
+        fontSize: 11,
+        // Away from the name of the best point: a reference is often its height.
+        position: named.some((point) => point[0] < middle) ? "insideEndTop" : "insideStartTop",
+      },
       data: figure.references.map((item) => ({ yAxis: item.value, label: { formatter: item.label } })),
     };
     // An unseen point at each reference widens the axis, so that the dashed line never lies outside of it.
