@@ -1,4 +1,4 @@
-"""The chart of a model's versions in a real browser: what is written beside the best one does not cover the champion."""
+"""The chart of a model's versions in a real browser: the name of the best one does not cover that of the champion."""
 
 from __future__ import annotations
 
