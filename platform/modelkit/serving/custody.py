@@ -21,8 +21,9 @@ MEMORY = -1
 #: State, length of the request's id, the id.
 RECORD_BYTES = 128
 MAX_ID_BYTES = RECORD_BYTES - 2
-#: Nobody's, and the agent may let go of what it holds there; nothing is asked; a request waits for its answer.
-FREE, IDLE, ASKED = 0, 1, 2
+#: Nobody's, and the agent may let go of what it holds there; nothing is asked; a request waits for its answer; half an
+#: answer is written, so that nothing may be put behind it.
+FREE, IDLE, ASKED, HALF_ANSWERED = 0, 1, 2, 3
 
 
 def new_memory(places: int) -> int:

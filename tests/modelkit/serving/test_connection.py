@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from modelkit.serving.custody import ASKED, HALF_ANSWERED, IDLE
 from modelkit.serving.front.app import Front
 from modelkit.serving.front.custody import Custody
 from modelkit.serving.front.http import Connection
@@ -101,6 +102,108 @@ def test_only_a_caller_who_may_still_send_is_waited_for(half_closed: bool) -> No
     assert answers.startswith(b"HTTP/1.1 200 ")
     assert b"HTTP/1.1 400 " in answers
     assert closing is half_closed
+
+
+class Wire:
+    """A transport that takes `room` bytes at once, and reads what the custodian would find after a kill just then."""
+
+    def __init__(self, handler: Holding, room: int) -> None:
+        self._handler = handler
+        self._room = room
+        self.protocol = Connection(handler)
+        self.at_writing: list[tuple[int, str]] = []
+        self.protocol.connection_made(self)  # type: ignore[arg-type]  # what a connection calls of one, and no more
+
+    def now(self) -> tuple[int, str]:
+        memory = self._handler.custody._memory
+        assert memory is not None
+        place = self.protocol._place
+        return memory.state(place), memory.request_id(place) if memory.state(place) == ASKED else ""
+
+    def answer(self, body: bytes) -> None:
+        held = self._handler.held
+        assert held is not None
+        held[1].respond(held[0], 200, body)
+
+    def write(self, data: bytes) -> None:
+        self.at_writing.append(self.now())
+        if len(data) > self._room:
+            self.protocol.pause_writing()
+
+    def get_extra_info(self, name: str) -> Wire:
+        return self
+
+    def fileno(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        assert high == 0
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def write_eof(self) -> None:
+        pass
+
+
+def get(name: str, *lines: str) -> bytes:
+    return "\r\n".join(["GET /v2 HTTP/1.1", "host: x", f"x-request-id: {name}", *lines, "", ""]).encode()
+
+
+@pytest.mark.parametrize(
+    ("behind", "noted"),
+    [
+        pytest.param(b"", (IDLE, ""), id="nothing"),
+        pytest.param(get("b")[:40], (ASKED, ""), id="its first headers"),
+        pytest.param(get("b", "content-length: 9") + b"{", (ASKED, "b"), id="half its body"),
+        pytest.param(get("b"), (ASKED, "b"), id="the whole"),
+        pytest.param(get("b") + get("c"), (ASKED, "b"), id="two of them"),
+    ],
+)
+def test_when_an_answer_is_written_the_custodian_knows_of_the_request_behind_it(
+    tmp_path: Path, behind: bytes, noted: tuple[int, str]
+) -> None:
+    handler = Holding("")
+    handler.custody = Custody(tmp_path / "nobody.sock", places=1)
+    wire = Wire(handler, room=1000)
+    wire.protocol.data_received(get("a") + behind)
+    assert wire.now() == (ASKED, "a")
+    wire.answer(b"{}")
+    assert wire.at_writing == [noted]
+    assert wire.now() == noted
+
+
+def test_behind_the_last_answer_of_a_connection_nobody_waits(tmp_path: Path) -> None:
+    handler = Holding("")
+    handler.custody = Custody(tmp_path / "nobody.sock", places=1)
+    wire = Wire(handler, room=1000)
+    wire.protocol.data_received(get("a", "connection: close") + get("b"))
+    wire.answer(b"{}")
+    assert wire.at_writing == [(IDLE, "")]
+
+
+@pytest.mark.parametrize("bytes_", [2_000, 200_000])
+def test_nothing_may_be_put_behind_half_an_answer(tmp_path: Path, bytes_: int) -> None:
+    handler = Holding("")
+    handler.custody = Custody(tmp_path / "nobody.sock", places=1)
+    wire = Wire(handler, room=1000)
+    wire.protocol.data_received(get("a"))
+    wire.answer(b"1" * bytes_)
+    assert wire.now() == (HALF_ANSWERED, "")
+    wire.protocol.data_received(get("b"))
+    assert wire.now() == (HALF_ANSWERED, "")
+    wire.protocol.resume_writing()
+    assert wire.now() == (ASKED, "b")
+
+
+def test_while_a_large_answer_is_written_nothing_may_be_put_behind_it(tmp_path: Path) -> None:
+    handler = Holding("")
+    handler.custody = Custody(tmp_path / "nobody.sock", places=1)
+    wire = Wire(handler, room=1_000_000)
+    wire.protocol.data_received(get("a") + get("b"))
+    wire.answer(b"1" * 200_000)
+    assert wire.at_writing == [(HALF_ANSWERED, "")]
+    assert wire.now() == (ASKED, "b")
 
 
 LIVE = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n"

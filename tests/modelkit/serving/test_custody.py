@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -30,8 +30,15 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         yield host
 
 
-def connect(host: Host) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", host.port), timeout=20)
+def connect(host: Host, segment_bytes: int | None = None) -> socket.socket:
+    """With small segments, little is taken from either side before the other one reads."""
+    connection = socket.socket()
+    connection.settimeout(20)
+    if segment_bytes is not None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment_bytes)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect(("127.0.0.1", host.port))
+    return connection
 
 
 def request(body: bytes = BODY, *lines: str, length: int | None = None) -> bytes:
@@ -58,10 +65,13 @@ def read_answer(connection: socket.socket) -> bytes:
     while b"\r\n\r\n" not in received:
         received += connection.recv(65536)
     head, _, body = received.partition(b"\r\n\r\n")
-    length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length"))
-    while len(body) < length:
+    while len(body) < length_of(head):
         body += connection.recv(65536)
     return head + b"\r\n\r\n" + body
+
+
+def length_of(answer: bytes) -> int:
+    return int(answer.partition(b"content-length: ")[2].split(b"\r\n")[0])
 
 
 def front_pid(host: Host) -> int:
@@ -83,9 +93,9 @@ def held(host: Host) -> set[int]:
 
 
 @contextmanager
-def connected(host: Host, count: int = 1) -> Iterator[list[socket.socket]]:
+def connected(host: Host, count: int = 1, segment_bytes: int | None = None) -> Iterator[list[socket.socket]]:
     """Connections that the agent is known to hold: each has been answered once."""
-    opened = [connect(host) for _ in range(count)]
+    opened = [connect(host, segment_bytes) for _ in range(count)]
     try:
         for connection in opened:
             connection.sendall(request(b'{"inputs":["card"]}'))
@@ -162,6 +172,37 @@ def test_a_second_request_that_still_comes_when_the_first_is_answered_is_told(se
         assert read_answer(caller).startswith(b"HTTP/1.1 200 ")
         os.kill(pid, signal.SIGKILL)
         assert_told_to_come_again(read_all(caller))
+
+
+def test_half_an_answer_stays_half_an_answer(serving: Host) -> None:
+    pid = front_pid(serving)
+    with connected(serving, segment_bytes=536) as (caller,):
+        caller.sendall(request(json.dumps({"inputs": ["card"] * 256}).encode()) * 14 + request()[:40])
+        seen = [-1]
+
+        def no_more_comes() -> bool:
+            seen.append(len(caller.recv(1_000_000, socket.MSG_PEEK)))
+            return len(seen) > 10 and len(set(seen[-10:])) == 1
+
+        wait_until(no_more_comes, what="an answer that is too much for this caller")
+        os.kill(pid, signal.SIGSTOP)
+        # What the system had taken is read, which leaves room for another answer behind the half one.
+        caller.settimeout(0.5)
+        rest = b""
+        with suppress(TimeoutError):
+            while True:
+                rest += caller.recv(1_000_000)
+        caller.settimeout(20)
+        os.kill(pid, signal.SIGKILL)
+        rest += read_all(caller)
+    whole = 0
+    while len(body := rest.partition(b"\r\n\r\n")[2]) >= length_of(rest):
+        assert rest.startswith(b"HTTP/1.1 200 ")
+        rest = body[length_of(rest) :]
+        whole += 1
+    assert 0 < whole < 13
+    assert rest.startswith(b"HTTP/1.1 200 ")
+    assert rest.count(b"HTTP/1.1") == 1
 
 
 def test_a_connection_between_two_requests_is_closed_and_nothing_else(serving: Host) -> None:

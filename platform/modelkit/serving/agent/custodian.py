@@ -12,7 +12,7 @@ import secrets
 import socket
 from pathlib import Path
 
-from modelkit.serving.custody import ASKED, FREE, MEMORY, MESSAGE, Memory
+from modelkit.serving.custody import ASKED, FREE, IDLE, MEMORY, MESSAGE, Memory
 from modelkit.serving.front.problem import FRONT_DOWN
 from modelkit.serving.front.response import head
 
@@ -134,12 +134,12 @@ class _Entrusted:
         for place, connection in held.items():
             state = FREE if self._memory is None else self._memory.state(place)
             # A request may have come that the front has not read.
-            if state == ASKED or (state != FREE and _has_come(connection)):
+            if state == ASKED or (state == IDLE and _has_come(connection)):
                 waiting += 1
                 given = self._memory.request_id(place) if self._memory is not None and state == ASKED else ""
-                _answer(connection, given or f"req_{secrets.token_hex(8)}")
+                _end(connection, _answer(given or f"req_{secrets.token_hex(8)}"))
             else:
-                connection.close()
+                _end(connection)
         if self._memory is not None:
             self._memory.close()
         return waiting
@@ -152,15 +152,20 @@ def _has_come(connection: socket.socket) -> bool:
         return False
 
 
-def _answer(connection: socket.socket, request_id: str) -> None:
+def _answer(request_id: str) -> bytes:
     body = FRONT_DOWN.body(request_id)
     start = head(
         FRONT_DOWN.status, len(body), request_id,
         content_type=b"application/json", extra=FRONT_DOWN.lines(), keep_alive=False,
     )  # fmt: skip
+    return start + body
+
+
+def _end(connection: socket.socket, last: bytes = b"") -> None:
+    """Say `last` and that nothing follows; close once that, and what the front wrote before, has had time to arrive."""
     connection.setblocking(False)
     with contextlib.suppress(OSError):
-        connection.send(start + body)
+        connection.send(last)
         connection.shutdown(socket.SHUT_WR)
         unread = 0
         while (piece := len(connection.recv(_PIECE_BYTES))) and unread < _MAX_UNREAD_BYTES:

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from modelkit.serving.custody import FREE, IDLE, MEMORY, MESSAGE, Memory, new_memory
+from modelkit.serving.custody import FREE, HALF_ANSWERED, IDLE, MEMORY, MESSAGE, Memory, new_memory
 
 #: The place of a connection that has none.
 NOWHERE = -1
@@ -45,10 +45,15 @@ class Custody:
         if self._memory is not None and place != NOWHERE:
             self._memory.note_asked(place, request_id)
 
-    def answering(self, place: int) -> None:
-        """From here on nobody else may answer it."""
+    def idle(self, place: int) -> None:
+        """Nobody waits."""
         if self._memory is not None and place != NOWHERE:
             self._memory.note(place, IDLE)
+
+    def half_answered(self, place: int) -> None:
+        """Nobody else may write before the answer is whole."""
+        if self._memory is not None and place != NOWHERE:
+            self._memory.note(place, HALF_ANSWERED)
 
     def end(self, place: int) -> None:
         """Tell the caller that nothing more comes: a close alone does so only when the agent has closed as well."""

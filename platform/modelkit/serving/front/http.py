@@ -51,6 +51,8 @@ IDLE_TIMEOUT_S = 75.0
 WRITE_TIMEOUT_S = 60.0
 LINGER_S = 5.0
 
+#: An answer up to this size fits into what Linux gives a connection for sending, at the least.
+_TAKEN_WHOLE_BYTES = 14 * 1024
 _NEVER = float("inf")
 
 
@@ -104,6 +106,8 @@ class Connection(asyncio.Protocol):
             self._finish(request, FULL.status, FULL.body(request.request_id), b"application/json", FULL.lines())
             return
         self._handler.connections.add(self)
+        # `pause_writing` then says whenever the system has not taken an answer whole.
+        self.transport.set_write_buffer_limits(high=0)
         self._place = self._handler.custody.enter(transport.get_extra_info("socket"))
         self.deadline = time.monotonic() + IDLE_TIMEOUT_S
 
@@ -152,10 +156,12 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._write_paused = True
+        self._handler.custody.half_answered(self._place)
         self.deadline = time.monotonic() + WRITE_TIMEOUT_S
 
     def resume_writing(self) -> None:
         self._write_paused = False
+        self._note_who_waits()
         self.deadline = time.monotonic() + IDLE_TIMEOUT_S
         self._advance()
 
@@ -168,7 +174,7 @@ class Connection(asyncio.Protocol):
         self._reading = Request()
         self._header_bytes = 0
         if self._active is None:
-            self._handler.custody.asked(self._place, "")
+            self._note_who_waits()
         self.deadline = time.monotonic() + HEADER_TIMEOUT_S
 
     def on_url(self, url: bytes) -> None:
@@ -207,7 +213,7 @@ class Connection(asyncio.Protocol):
         length = int(length_header) if length_header.isdigit() else 0
         request.problem = self._handler.admit(request, self)
         if self._active is None:
-            self._handler.custody.asked(self._place, request.request_id)
+            self._note_who_waits()
         if request.problem is None and length > request.max_body:
             request.problem = body_too_large(request.max_body)
         coded = request.headers.get(b"content-encoding")
@@ -268,16 +274,22 @@ class Connection(asyncio.Protocol):
         self._finish(request, status, body, content_type, extra)
 
     def _finish(self, request: Request, status: int, body: bytes, content_type: bytes, extra: bytes) -> None:
-        self._handler.custody.answering(self._place)
-        self._write(request, status, body, content_type, extra)
         self._active = None
+        if not request.keep_alive:
+            self._hear_no_more()
+        # Before it is written: killed right behind it, the front could not tell any more that the next one waits.
+        if len(body) <= _TAKEN_WHOLE_BYTES:
+            self._note_who_waits()
+        else:
+            self._handler.custody.half_answered(self._place)
+        self._write(request, status, body, content_type, extra)
         if not request.keep_alive:
             self._close()
             return
+        if len(body) > _TAKEN_WHOLE_BYTES:
+            self._note_who_waits()
         if self._reading is None:
             self.deadline = time.monotonic() + IDLE_TIMEOUT_S
-        else:
-            self._handler.custody.asked(self._place, self._reading.request_id)
         self._advance()
 
     def refuse(self, request: Request, problem: Problem) -> None:
@@ -372,7 +384,6 @@ class Connection(asyncio.Protocol):
         try:
             while self._queue and self._active is None and not self._write_paused and self.transport is not None:
                 request = self._active = self._queue.popleft()
-                self._handler.custody.asked(self._place, request.request_id)
                 if request.problem is not None:
                     self.refuse(request, request.problem)
                 elif request.coding is not None:
@@ -389,6 +400,21 @@ class Connection(asyncio.Protocol):
         if self._owes_continue and self._active is None and not self._queue:
             self._owes_continue = False
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _note_who_waits(self) -> None:
+        if self._write_paused:
+            return
+        waiting = self._active or (self._queue[0] if self._queue else self._reading)
+        if waiting is None:
+            self._handler.custody.idle(self._place)
+        else:
+            self._handler.custody.asked(self._place, waiting.request_id)
+
+    def _hear_no_more(self) -> None:
+        # The parser goes on with what came in the same piece; nothing of that may be answered any more.
+        self._deaf = True
+        self._reading = None
+        self._queue.clear()
 
     def _write(self, request: Request, status: int, body: bytes, content_type: bytes, extra: bytes) -> None:
         start = head(
@@ -428,10 +454,7 @@ class Connection(asyncio.Protocol):
 
     def _close(self) -> None:
         self.closing = True
-        # The parser goes on with what came in the same piece; nothing of that may be answered any more.
-        self._deaf = True
-        self._reading = None
-        self._queue.clear()
+        self._hear_no_more()
         if not self._lingers:
             if self._place != NOWHERE and not self.transport.get_write_buffer_size():
                 self._handler.custody.end(self._place)
