@@ -33,7 +33,7 @@ class Custodian:
         self._fronts: set[_Entrusted] = set()
 
     def _open(self) -> None:
-        # Bound under another name and renamed: the front connects once a second, and not before somebody listens.
+        # Bound under another name and renamed: the front connects when it looks, and not before somebody listens.
         waiting = self._path.with_suffix(".new")
         waiting.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -25,8 +25,9 @@ from modelkit.serving.wire import Ask, FrameProtocol, Reply, Status, reply_frame
 logger = logging.getLogger("modelkit.serving.front")
 
 DRAIN_S = 5.0
-#: How often the keys are looked at: a revoked one is refused within this and the way of its file.
-KEYS_EVERY_S = 0.1
+#: How often keys and agent are looked at: a revoked key is refused within this and the way of its file, and an agent
+#: that has been restarted holds the callers' connections again.
+WATCH_EVERY_S = 0.1
 #: Descriptors that are kept for runners, files and the agent.
 _KEPT_DESCRIPTORS = 256
 _DESCRIPTORS = MAX_CONNECTIONS + _KEPT_DESCRIPTORS
@@ -70,7 +71,7 @@ async def serve(
     server = await asyncio.get_running_loop().create_server(lambda: Connection(front), sock=listener, backlog=1024)
     side_door = await Door.open(control, lambda: _Control(front))
     logger.info("Serving on %s.", listener.getsockname()[:2])
-    watching = asyncio.create_task(_watch_keys(front))
+    watching = asyncio.create_task(_watch(front))
     # While a disk hangs, slices grow longer and callers do not notice.
     figures, usage = Aside(), Aside()
     while not stop.is_set():
@@ -98,10 +99,11 @@ async def serve(
     await asyncio.to_thread(journal.write, front.counters.roll(end=True))
 
 
-async def _watch_keys(front: Front) -> None:
+async def _watch(front: Front) -> None:
     while True:
-        await asyncio.sleep(KEYS_EVERY_S)
+        await asyncio.sleep(WATCH_EVERY_S)
         front.keys.reload()
+        front.custody.look()
 
 
 def main(arguments: list[str] | None = None) -> int:

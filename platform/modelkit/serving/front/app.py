@@ -154,7 +154,6 @@ class Front:
     def tick(self) -> None:
         """About once a second: time-outs, lost links, and the table in case nobody told us that it changed."""
         self.reload()
-        self.custody.look()
         now = time.monotonic()
         for link in list(self.links.values()):
             link.wake()

@@ -71,7 +71,7 @@ class Custody:
             self._free.append(place)
 
     def look(self) -> None:
-        """About once a second: find the agent, or the one in its place, and tell it what it has not been told."""
+        """To be called often: find the agent, or the one in its place, and tell it what it has not been told."""
         if self._memory is None or self._path is None:
             return
         if self._link is not None and _is_over(self._link):
@@ -96,7 +96,7 @@ class Custody:
             try:
                 socket.send_fds(self._link, [MESSAGE.pack(place)], [self._descriptors[place]])
             except BlockingIOError:
-                return  # the agent is busy: with the next connection, or within a second
+                return  # the agent is busy: with the next connection, or the next look
             except OSError:
                 self._lose()
                 return
