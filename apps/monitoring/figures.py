@@ -88,7 +88,7 @@ def _stages(traffic: Traffic, whole: dict[int, Tally]) -> dict[str, Any]:
     roles = {"queue": "warning", "preprocess": "reference", "model": "accent"}
     lines = [Line(titles[stage], roles[stage], whole, _mean(f"{stage}_ms")) for stage in STAGES]
     lines.append(Line(_("front"), "train", whole, _rest))
-    return _figure(traffic, _("Where the time goes"), _("ms, mean of answered requests"), lines, stacked=True)
+    return _figure(traffic, _("Where the time goes"), _("ms, mean per answer"), lines, stacked=True)
 
 
 def _mean(name: str) -> _Value:
@@ -108,7 +108,7 @@ def _batch(traffic: Traffic, whole: dict[int, Tally]) -> dict[str, Any]:
         Line(_("in the model's batch"), "accent", whole, _mean("batch_inputs")),
         Line(_("in the request"), "train", whole, _mean("inputs")),
     ]
-    return _figure(traffic, _("Batch size"), _("inputs, mean of answered requests"), lines)
+    return _figure(traffic, _("Batch size"), _("inputs, mean per answer"), lines)
 
 
 def _tokens(traffic: Traffic, whole: dict[int, Tally]) -> dict[str, Any]:

@@ -21,6 +21,18 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
 
 DRAWN = "document.querySelectorAll('[data-drawn=times] canvas').length"
 
+#: What is written in a chart and goes on behind its right edge.
+CUT_OFF = """
+return [...document.querySelectorAll("[data-drawn=times]")].flatMap((element) => {
+  const shapes = echarts.getInstanceByDom(element).getZr().storage.getDisplayList(true);
+  return shapes.filter((shape) => shape.type === "tspan").filter((shape) => {
+    const rect = shape.getBoundingRect().clone();
+    rect.applyTransform(shape.getComputedTransform());
+    return rect.x + rect.width > element.clientWidth + 1;
+  }).map((shape) => shape.style.text);
+});
+"""
+
 
 @pytest.fixture
 def team(transactional_db: None, settings: Any, tmp_path: Path) -> Team:
@@ -82,6 +94,7 @@ def test_the_charts_fit_a_phone_and_follow_the_theme(browser: Any, visit: Any, w
         visit("/endpoints/intents/monitor?range=hour")
         until(browser, f"{DRAWN} === 9")
         assert browser.execute_script("return document.documentElement.scrollWidth - innerWidth") <= 0
+        assert browser.execute_script(CUT_OFF) == []
         browser.execute_script("document.documentElement.dataset.bsTheme = 'dark'")
         until(browser, f"{DRAWN} === 9")
     finally:

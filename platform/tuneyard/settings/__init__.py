@@ -195,6 +195,7 @@ CSRF_FAILURE_VIEW = "apps.core.error_pages.csrf_failure"
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
 LOCALE_PATHS = [BASE_DIR / "locale"]
+FORMAT_MODULE_PATH = "tuneyard.formats"
 LANGUAGE_COOKIE_NAME = "tuneyard_language"
 TIME_ZONE = env.text("TUNEYARD_TIME_ZONE", "UTC")
 USE_TZ = True
