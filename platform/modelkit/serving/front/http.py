@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import httptools
 
-from modelkit.serving.front import coding
+from modelkit.serving.front import bounds, coding
 from modelkit.serving.front.custody import NOWHERE, Custody
 from modelkit.serving.front.problem import (
     BAD_HTTP,
@@ -35,24 +35,6 @@ from modelkit.serving.front.response import head
 
 logger = logging.getLogger("modelkit.serving.front")
 
-MAX_URL_BYTES = 8 * 1024
-MAX_HEADER_BYTES = 16 * 1024
-MAX_HEADERS = 100
-#: What may come without completing a header or bringing a part of a body. The parser keeps to itself what is not
-#: complete, a header or trailer without end above all, and copies all of it with each piece.
-MAX_UNHEARD_BYTES = 32 * 1024
-#: A refused body up to this size is read and thrown away, because many clients read the answer only after sending.
-MAX_DISCARD_BYTES = 16_000_000
-MAX_PIPELINED = 16
-
-HEADER_TIMEOUT_S = 10.0
-BODY_TIMEOUT_S = 30.0
-IDLE_TIMEOUT_S = 75.0
-WRITE_TIMEOUT_S = 60.0
-LINGER_S = 5.0
-
-#: An answer up to this size fits into what Linux gives a connection for sending, at the least.
-_TAKEN_WHOLE_BYTES = 14 * 1024
 _NEVER = float("inf")
 
 
@@ -109,7 +91,7 @@ class Connection(asyncio.Protocol):
         # `pause_writing` then says whenever the system has not taken an answer whole.
         self.transport.set_write_buffer_limits(high=0)
         self._place = self._handler.custody.enter(transport.get_extra_info("socket"))
-        self.deadline = time.monotonic() + IDLE_TIMEOUT_S
+        self.deadline = time.monotonic() + bounds.IDLE_TIMEOUT_S
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._handler.connections.discard(self)
@@ -132,7 +114,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             self._discarded += len(data)
-            if self._discarded > MAX_DISCARD_BYTES:
+            if self._discarded > bounds.MAX_DISCARD_BYTES:
                 self._abort()
             return
         try:
@@ -151,18 +133,18 @@ class Connection(asyncio.Protocol):
                 self._heard, self._unheard_bytes = False, 0
                 return
             self._unheard_bytes += len(data)
-            if self._unheard_bytes > MAX_UNHEARD_BYTES:
+            if self._unheard_bytes > bounds.MAX_UNHEARD_BYTES:
                 self._fail(HEADERS_TOO_LARGE)
 
     def pause_writing(self) -> None:
         self._write_paused = True
         self._handler.custody.half_answered(self._place)
-        self.deadline = time.monotonic() + WRITE_TIMEOUT_S
+        self.deadline = time.monotonic() + bounds.WRITE_TIMEOUT_S
 
     def resume_writing(self) -> None:
         self._write_paused = False
         self._note_who_waits()
-        self.deadline = time.monotonic() + IDLE_TIMEOUT_S
+        self.deadline = time.monotonic() + bounds.IDLE_TIMEOUT_S
         self._advance()
 
     # --- httptools ---
@@ -175,13 +157,13 @@ class Connection(asyncio.Protocol):
         self._header_bytes = 0
         if self._active is None:
             self._note_who_waits()
-        self.deadline = time.monotonic() + HEADER_TIMEOUT_S
+        self.deadline = time.monotonic() + bounds.HEADER_TIMEOUT_S
 
     def on_url(self, url: bytes) -> None:
         request = self._reading
         if request is None:
             return
-        if len(request.url) + len(url) > MAX_URL_BYTES:
+        if len(request.url) + len(url) > bounds.MAX_URL_BYTES:
             self._fail(URL_TOO_LONG)
             return
         request.url += url
@@ -192,7 +174,7 @@ class Connection(asyncio.Protocol):
             return
         self._heard = True
         self._header_bytes += len(name) + len(value)
-        if self._header_bytes > MAX_HEADER_BYTES or len(request.headers) >= MAX_HEADERS:
+        if self._header_bytes > bounds.MAX_HEADER_BYTES or len(request.headers) >= bounds.MAX_HEADERS:
             self._fail(HEADERS_TOO_LARGE)
             return
         request.headers[name.lower()] = value
@@ -201,7 +183,7 @@ class Connection(asyncio.Protocol):
         request = self._reading
         if request is None:
             return
-        self.deadline = time.monotonic() + BODY_TIMEOUT_S
+        self.deadline = time.monotonic() + bounds.BODY_TIMEOUT_S
         request.method = self._parser.get_method().decode()
         request.name_itself()
         try:
@@ -220,7 +202,7 @@ class Connection(asyncio.Protocol):
         if coded is not None and request.problem is None:
             self._note_coding(request, coded.strip().lower())
         expects = request.headers.get(b"expect", b"").lower() == b"100-continue"
-        if request.problem is not None and (expects or length > MAX_DISCARD_BYTES):
+        if request.problem is not None and (expects or length > bounds.MAX_DISCARD_BYTES):
             self._fail(request.problem)
         elif expects and self._active is None and not self._queue:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -240,7 +222,7 @@ class Connection(asyncio.Protocol):
             return
         request.body = bytearray()
         self._discarded += len(body)
-        if self._discarded > MAX_DISCARD_BYTES:
+        if self._discarded > bounds.MAX_DISCARD_BYTES:
             self._fail(request.problem)
 
     def on_message_complete(self) -> None:
@@ -253,7 +235,7 @@ class Connection(asyncio.Protocol):
         request.complete_at = time.perf_counter()
         self.deadline = _NEVER
         self._queue.append(request)
-        if len(self._queue) >= MAX_PIPELINED and not self._read_paused:
+        if len(self._queue) >= bounds.MAX_PIPELINED and not self._read_paused:
             self._read_paused = True
             self.transport.pause_reading()
         self._advance()
@@ -278,7 +260,7 @@ class Connection(asyncio.Protocol):
         if not request.keep_alive:
             self._hear_no_more()
         # Before it is written: killed right behind it, the front could not tell any more that the next one waits.
-        if len(body) <= _TAKEN_WHOLE_BYTES:
+        if len(body) <= bounds.TAKEN_WHOLE_BYTES:
             self._note_who_waits()
         else:
             self._handler.custody.half_answered(self._place)
@@ -286,10 +268,10 @@ class Connection(asyncio.Protocol):
         if not request.keep_alive:
             self._close()
             return
-        if len(body) > _TAKEN_WHOLE_BYTES:
+        if len(body) > bounds.TAKEN_WHOLE_BYTES:
             self._note_who_waits()
         if self._reading is None:
-            self.deadline = time.monotonic() + IDLE_TIMEOUT_S
+            self.deadline = time.monotonic() + bounds.IDLE_TIMEOUT_S
         self._advance()
 
     def refuse(self, request: Request, problem: Problem) -> None:
@@ -394,7 +376,7 @@ class Connection(asyncio.Protocol):
             self._advancing = False
         if self.transport is None or self.closing:
             return
-        if self._read_paused and len(self._queue) < MAX_PIPELINED // 2:
+        if self._read_paused and len(self._queue) < bounds.MAX_PIPELINED // 2:
             self._read_paused = False
             self.transport.resume_reading()
         if self._owes_continue and self._active is None and not self._queue:
@@ -461,7 +443,7 @@ class Connection(asyncio.Protocol):
             self.transport.close()
             return
         # The peer may still be sending: a close with unread data would reset the connection and destroy the answer.
-        self.deadline = time.monotonic() + LINGER_S
+        self.deadline = time.monotonic() + bounds.LINGER_S
         self.transport.write_eof()
 
     def _abort(self) -> None:
