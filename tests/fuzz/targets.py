@@ -73,6 +73,9 @@ class _Transport:
     def write_eof(self) -> None:
         pass
 
+    def set_write_buffer_limits(self, high: int) -> None:
+        pass
+
     def pause_reading(self) -> None:
         pass
 
