@@ -37,6 +37,53 @@ def test_a_front_that_does_not_answer_is_ended_and_another_comes(
     assert not Path(f"/proc/{stopped}").exists()
 
 
+def test_a_front_that_answered_comes_back_at_once_however_often_it_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "BACK_OFF_S", (1000.0,))
+    assert len(asyncio.run(_killed_after_its_answer(tmp_path, 4))) == 4
+
+
+def test_a_front_that_dies_before_it_answers_is_not_started_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "BACK_OFF_S", (0.0, 0.0, 1000.0))
+    assert asyncio.run(_killed_at_its_start(tmp_path)) == 3
+
+
+async def _killed_after_its_answer(home: Path, times: int) -> set[int]:
+    """The pids of fronts that answered."""
+    front, seen = _keeper(home), set()
+    try:
+        for _ in range(times):
+            await _watch_until(front, lambda: front.healthy and front.observed().pid not in {None, *seen})
+            pid = front.observed().pid
+            assert pid is not None
+            seen.add(pid)
+            os.kill(pid, signal.SIGKILL)
+    finally:
+        await front.end(5)
+    return seen
+
+
+async def _killed_at_its_start(home: Path) -> int:
+    """How many were started until none came any more."""
+    front, seen = _keeper(home), set()
+    try:
+        quiet = 0
+        while quiet < 50:
+            front.watch()
+            pid = front.observed().pid
+            quiet = quiet + 1 if pid is None else 0
+            if pid is not None and pid not in seen:
+                seen.add(pid)
+                os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(0.01)
+    finally:
+        await front.end(5)
+    return len(seen)
+
+
 async def _started_and_ended(home: Path) -> None:
     front = _keeper(home)
     try:

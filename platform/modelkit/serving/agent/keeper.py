@@ -18,9 +18,11 @@ from modelkit.serving.wire import Ask, Status, ask
 
 logger = logging.getLogger("modelkit.serving.agent")
 
+#: After deaths without an answer; a front that has answered is wanted back at once, whatever killed it.
 BACK_OFF_S = (0.0, 0.2, 1.0, 2.0, 5.0, 10.0)
 _CRASH_WINDOW_S = 30.0
 _LOOK_EVERY_S = 1.0
+_LOOK_AT_NEW_EVERY_S = 0.1
 _MAX_MISSED_LOOKS = 5
 #: Until a new front must answer. On a busy machine its imports take longer than the looks that a running one may miss.
 _START_TIMEOUT_S = 60.0
@@ -93,13 +95,17 @@ class FrontKeeper:
         self._custodian.look()
         now = time.monotonic()
         if self._process is not None and self._process.alive():
-            if now - self._looked_at >= _LOOK_EVERY_S and (self._look is None or self._look.done()):
+            every = _LOOK_EVERY_S if self._answered else _LOOK_AT_NEW_EVERY_S
+            if now - self._looked_at >= every and (self._look is None or self._look.done()):
                 self._looked_at = now
                 self._look = asyncio.create_task(self._look_at_it())
             return
         if self._process is not None:
-            self._crashes = [t for t in self._crashes if now - t < _CRASH_WINDOW_S] + [now]
-            self._start_at = now + BACK_OFF_S[min(len(self._crashes), len(BACK_OFF_S)) - 1]
+            if self._answered:
+                self._crashes.clear()
+            else:
+                self._crashes = [t for t in self._crashes if now - t < _CRASH_WINDOW_S] + [now]
+                self._start_at = now + BACK_OFF_S[min(len(self._crashes), len(BACK_OFF_S)) - 1]
             logger.warning("The front died and is restarted.")
             self._process, self.healthy = None, False
         if now >= self._start_at:
