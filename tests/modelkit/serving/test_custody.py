@@ -79,9 +79,10 @@ def front_pid(host: Host) -> int:
 
     def look() -> int | None:
         pid = host.observed().front.pid
-        if pid is None or not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-            return None
-        return pid
+        with suppress(psutil.NoSuchProcess):
+            if pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                return pid
+        return None
 
     return wait_until(look, what="the front")
 

@@ -147,7 +147,7 @@ def test_one_that_cannot_be_woken_says_so_and_comes_back_with_its_bundle(host: H
     assert answer.headers["retry-after"]
     assert "manifest.json" in wait_until(lambda: host.revision("intents").reason, what="the reason")
     away.rename(first)
-    wait_until(lambda: host.predict("intents").status_code == 200, what="its return", timeout_s=60)
+    wait_until(lambda: host.predict("intents").status_code == 200, what="its return")
 
 
 def test_a_wish_from_before_its_sleep_does_not_wake_it(host: Host, first: Path) -> None:

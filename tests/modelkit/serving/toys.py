@@ -108,7 +108,7 @@ def key(token: str, workspace: str, expires_at: float | None = None, **limits: A
 KEYS = (key(TOKEN, WORKSPACE), key(OTHER_TOKEN, OTHER_WORKSPACE), key("ty_expired", WORKSPACE, 1.0))
 
 
-def wait_until(look: Callable[[], T | None], *, timeout_s: float = 30.0, what: str = "it") -> T:
+def wait_until(look: Callable[[], T | None], *, timeout_s: float = 120.0, what: str = "it") -> T:
     """Poll until `look` gives something true. The time-out only ends a hanging test; nothing is measured by it."""
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:
