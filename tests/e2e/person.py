@@ -42,7 +42,14 @@ class Person:
 
     def text(self, css: str) -> str:
         """What an element says, in one line."""
-        return " ".join(self.find(css).text.split())
+        # In one try, since a live part of the page may be replaced between the finding and the reading.
+        said: tuple[str] = self.until(lambda: (" ".join(self.find(css).text.split()),), what=css)
+        return said[0]
+
+    def texts(self, css: str) -> list[str]:
+        """What each element says that is there now."""
+        script = "return [...document.querySelectorAll(arguments[0])].map((element) => element.innerText.trim())"
+        return list(self.browser.execute_script(script, css))
 
     def see(self, words: str, css: str = "main", within_s: float = WAIT_S) -> None:
         """Wait until the words are there."""
@@ -93,9 +100,14 @@ class Person:
 
     def fill(self, name: str, value: str, css: str = "main") -> None:
         """Type into the field, over what stands there."""
-        field = self.find(f"{css} [name='{name}']")
-        field.clear()
-        field.send_keys(value)
+
+        def filled() -> bool:
+            field = self.find(f"{css} [name='{name}']")
+            field.clear()
+            field.send_keys(value)
+            return True
+
+        self.until(filled, what=f"{name} to be filled in")
 
     def choose(self, name: str, value: str, css: str = "main") -> None:
         """Pick an option by its value."""

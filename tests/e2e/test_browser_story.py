@@ -99,7 +99,7 @@ def upload_and_mend(person: Person, file: Path, repeated: int) -> None:
     person.click("Mapping", ".tabs")
     person.see("v1, v2")
     assert "Windows-1252" in person.text("main dl.kv")
-    assert [cell.text for cell in person.browser.find_elements("css selector", "td .chip-plain")] == ["Label", "Text"]
+    assert person.texts("td .chip-plain") == ["Label", "Text"]
     person.press(".tabs a[href*='checks']")
     person.see("Duplicates")
     duplicates = person.find("#check-duplicates")
@@ -150,8 +150,8 @@ def watch_and_come_back(person: Person, job: str) -> None:
     browser.close()
     browser.switch_to.window(other)
     person.go("/jobs/")
-    rows = person.find("main tbody").find_elements("css selector", "tr")
-    assert sum("spam-filter" in row.text for row in rows) == 1
+    person.see("spam-filter", "main tbody")
+    assert sum("spam-filter" in row for row in person.texts("main tbody tr")) == 1
     person.press(f"main a[href='{job}']")
     person.see("Succeeded", "#job-chip", within_s=JOB_S)
 
@@ -162,8 +162,7 @@ def read_results(person: Person) -> None:
         lambda: person.browser.execute_script("return !!document.querySelector('#confusion-chart canvas')"),
         what="the confusion matrix",
     )
-    classes = {cell.text for cell in person.browser.find_elements("css selector", ".class-table td.class-name")}
-    assert classes == {"ham", "spam"}
+    assert set(person.texts(".class-table td.class-name")) == {"ham", "spam"}
     accuracy = re.search(r"Accuracy ([\d.]+) %", person.text("#job-live .results"))
     assert accuracy is not None
     assert float(accuracy.group(1)) > 90

@@ -32,9 +32,13 @@ def test_what_a_search_found_stays_open(browser: Any, live_server: Any, team: Te
     browser.execute_cdp_cmd("Network.setCookie", cookie)
     browser.get(f"{live_server.url}/endpoints/intents/requests")
     browser.find_element("name", "text").send_keys("refund")
+    # Typed slowly, its beginning has found the same already.
+    until(browser, "new URLSearchParams(location.search).get('text') === 'refund'")
     until(browser, "document.querySelectorAll('details.request').length === 1")
+    # Of the list; the page asks for the endpoint's status by itself.
     browser.execute_script(
-        "window.asked = 0; document.addEventListener('htmx:beforeRequest', () => { window.asked += 1; })"
+        "window.asked = 0; document.addEventListener('htmx:beforeRequest', (event) => "
+        "{ window.asked += event.detail.target.id === 'requests'; })"
     )
     browser.find_element("css selector", "details.request > summary").click()
     until(browser, "document.querySelector('details.request').open")

@@ -284,6 +284,7 @@ def test_the_last_good_revision_survives_a_restart_of_everything(host: Host, fir
     assert host.stop_agent() == 0
     host.start_agent()
     host.wait_for("intents", "degraded", active=1)
+    wait_until(lambda: host.predict("intents").status_code == 200, what="the return")
     assert host.predict("intents").json()["revision"] == 1
 
 
