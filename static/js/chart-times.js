@@ -45,8 +45,8 @@ export function times(figure, colours, titled) {
   return {
     ...frame(figure, colours, titled),
     useUTC: true,
-    grid: { left: 8, right: 16, top: 46, bottom: 24, containLabel: true },
-    legend: legend(figure, colours, { left: 0, top: 20 }),
+    grid: { left: 8, right: 16, top: 50, bottom: 24, containLabel: true },
+    legend: legend(figure, colours, { left: 0, top: 24 }),
     tooltip: tooltipAtAxis(figure, colours),
     xAxis: axis(colours, {
       type: "time",

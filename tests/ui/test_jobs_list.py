@@ -32,6 +32,13 @@ def test_the_list_tells_status_progress_and_place(ready: Any) -> None:
     assert "Waits for a slot" in page
 
 
+def test_the_list_is_in_the_readers_language(ready: Any) -> None:
+    jobs.running(ready.developer)
+    page = ready.viewer.browser().get("/jobs/", headers={"accept-language": "zh-hans"}).content.decode()
+    assert "准确率, 验证" in page
+    assert "validation" not in page
+
+
 def test_filters_narrow_and_an_unknown_one_is_ignored(ready: Any) -> None:
     jobs.failed(ready.developer)
     job_make(ready.developer, title="apples")
