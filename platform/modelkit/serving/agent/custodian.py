@@ -137,9 +137,9 @@ class _Entrusted:
             if state == ASKED or (state == IDLE and _has_come(connection)):
                 waiting += 1
                 given = self._memory.request_id(place) if self._memory is not None and state == ASKED else ""
-                _end(connection, _answer(given or f"req_{secrets.token_hex(8)}"))
+                _close_gently(connection, _answer(given or f"req_{secrets.token_hex(8)}"))
             else:
-                _end(connection)
+                _close_gently(connection)
         if self._memory is not None:
             self._memory.close()
         return waiting
@@ -161,7 +161,7 @@ def _answer(request_id: str) -> bytes:
     return start + body
 
 
-def _end(connection: socket.socket, last: bytes = b"") -> None:
+def _close_gently(connection: socket.socket, last: bytes = b"") -> None:
     """Say `last` and that nothing follows; close once that, and what the front wrote before, has had time to arrive."""
     connection.setblocking(False)
     with contextlib.suppress(OSError):
