@@ -24,15 +24,15 @@ def assert_no_step_was_taken_twice_at_once(stack: Stack, job_id: str) -> None:
     for run in runs:
         assert run == list(range(run[0], run[-1] + 1))
     for before, after in itertools.pairwise(runs):
-        assert after[0] == before[-1] // 10 * 10 + 1
+        # A step is in the trace before its checkpoint is on disk.
+        assert after[0] in {before[-1] // 10 * 10 + 1, (before[-1] - 1) // 10 * 10 + 1}
     assert trace[-1][0] == LONG["steps"]
 
 
 def assert_published_once(stack: Stack, job: dict) -> None:  # type: ignore[type-arg]
     assert job["status"] == "succeeded", job
-    assert job["model"]["version"] == 1
     made = stack.rows("SELECT number FROM registry_modelversion WHERE job_public_id = ?", job["id"])
-    assert made == [(1,)]
+    assert made == [(job["model"]["version"],)]
     assert [status for status, _reason in stack.transitions(job["id"])].count("succeeded") == 1
 
 
